@@ -1,0 +1,98 @@
+"""What linking and sessions need from the records. Every token is stored as its SHA-256 only; every secret sealed."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Protocol
+
+from parley.model.grants import BankTokens, Grant
+from parley.model.ledger import Discreet, LinkedAccount
+
+
+class Session(Discreet, frozen=True):
+    """A browser's or terminal's server-side session. `conversation` is the chat's address on the web channel. Times are UTC."""
+
+    token_hash: bytes
+    conversation: str
+    csrf: str
+    created_at: datetime
+    expires_at: datetime
+
+
+class LinkAttempt(Discreet, frozen=True):
+    """A trip to the bank's own page. `state_hash` SHA-256 of the OAuth state; bound to the session that started it; used once.
+
+    `verifier` is the PKCE code verifier (sealed at rest under the gateway's key). `wish` the offering that was asked for, if any.
+    """
+
+    state_hash: bytes
+    session_hash: bytes
+    bank: str
+    verifier: str
+    wish: str | None
+    expires_at: datetime
+
+
+class ConsentAttempt(Discreet, frozen=True):
+    """The consent page, waiting for a decision. Bound to the session, used once. `text_hash` of the text as shown; `customer` is known to the bank by now."""
+
+    token_hash: bytes
+    session_hash: bytes
+    customer: str
+    wish: str | None
+    text_hash: str
+    expires_at: datetime
+
+
+class Pairing(Discreet, frozen=True):
+    """A terminal that wants to be linked through a browser. `number` is shown in both places and compared by the customer. Used once."""
+
+    token_hash: bytes
+    session_hash: bytes
+    number: str
+    expires_at: datetime
+
+
+class SessionRecords(Protocol):
+    async def add_session(self, session: Session) -> None: ...
+    async def find_session(self, token_hash: bytes, now: datetime) -> Session | None:
+        """None when unknown, ended or expired."""
+
+    async def end_session(self, token_hash: bytes) -> None: ...
+
+
+class LinkRecords(Protocol):
+    async def add_attempt(self, attempt: LinkAttempt) -> None: ...
+    async def take_attempt(self, state_hash: bytes, now: datetime) -> LinkAttempt | None:
+        """Read and delete in one step, so that a state works once. None when unknown or expired."""
+
+    async def add_consent_attempt(self, attempt: ConsentAttempt) -> None: ...
+    async def take_consent_attempt(self, token_hash: bytes, now: datetime) -> ConsentAttempt | None: ...
+    async def add_pairing(self, pairing: Pairing) -> None: ...
+    async def take_pairing(self, token_hash: bytes, now: datetime) -> Pairing | None: ...
+    async def peek_pairing(self, token_hash: bytes, now: datetime) -> Pairing | None: ...
+
+    async def save_bank_link(self, bank: str, owner: str, tokens: BankTokens, accounts: tuple[LinkedAccount, ...]) -> str:
+        """Store what the bank gave, sealed under the customer's key (made on her first link), and return our id of her.
+
+        The id is a keyed hash of (bank, owner), so the same person is the same customer on every channel, and the bank's id is never stored in clear.
+        Each account gets its `ref`: opaque, stable for the customer.
+        """
+
+    async def bank_accounts(self, customer: str) -> tuple[LinkedAccount, ...]: ...
+    async def bank_tokens(self, customer: str) -> tuple[str, BankTokens] | None:
+        """(bank, tokens) of a live link, None when there is none or it was lost."""
+
+    async def update_tokens(self, customer: str, tokens: BankTokens) -> None: ...
+    async def mark_link_lost(self, customer: str) -> None: ...
+
+    async def join(self, channel: str, conversation: str, customer: str, grants: tuple[Grant, ...]) -> None:
+        """Bind the conversation to the customer and store her grants, in one transaction. Ends nothing that stands."""
+
+    async def grants_of(self, customer: str, *, active_only: bool, now: datetime) -> tuple[Grant, ...]: ...
+    async def customer_of(self, channel: str, conversation: str) -> str | None: ...
+    async def revoke_grant(self, grant_id: str, now: datetime) -> Grant | None:
+        """Mark as revoked at once, and remember that the notary must be told (see `revocations_due`). Idempotent; None when unknown."""
+
+    async def revocations_due(self) -> tuple[Grant, ...]: ...
+    async def revocation_told(self, grant_id: str, log_index: int | None) -> None: ...

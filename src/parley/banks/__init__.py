@@ -1,0 +1,1 @@
+"""The bank dialects: one folder each. A connector reads ordered fields into the canonical model."""

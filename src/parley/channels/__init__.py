@@ -1,0 +1,1 @@
+"""The platforms: one folder each. A channel opens envelopes and delivers releases."""

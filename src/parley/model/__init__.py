@@ -1,0 +1,1 @@
+"""The shared words: values only. No network, no files, no clock."""

@@ -1,0 +1,72 @@
+"""Money: integer minor units and a currency. Never a float."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from decimal import Decimal
+from types import MappingProxyType
+
+import msgspec
+
+MINOR_UNITS_MAX = 10**15
+"""No account of ours holds more; a larger figure is a fault at the source, not a fortune."""
+
+EXPONENTS: Mapping[str, int] = MappingProxyType(
+    {code: 2 for code in ("USD", "EUR", "GBP", "CHF", "CAD", "AUD", "NZD", "SEK", "NOK", "DKK", "PLN", "CZK", "HUF", "MXN", "INR", "BRL", "CNY", "SGD", "HKD", "ZAR")}
+    | {code: 0 for code in ("JPY", "KRW", "CLP", "ISK", "VND")}
+    | {code: 3 for code in ("BHD", "KWD", "JOD", "OMR", "TND")}
+)
+"""Digits behind the point for each currency that Parley knows (ISO 4217). A currency that is not here is uncertain and refused."""
+
+
+class UncertainMoney(ValueError):
+    """A figure whose amount or currency cannot be told exactly. The message never holds the figure."""
+
+
+class Money(msgspec.Struct, frozen=True, gc=False, order=False):
+    """`minor` signed integer minor units (cents for USD, yen for JPY) of `currency` (ISO 4217 code)."""
+
+    minor: int
+    currency: str
+
+    def __repr__(self) -> str:
+        return f"Money(*** {self.currency})"
+
+    def __neg__(self) -> Money:
+        return Money(-self.minor, self.currency)
+
+    def __add__(self, other: Money) -> Money:
+        if self.currency != other.currency:
+            raise UncertainMoney("two currencies cannot be added")
+        return Money(self.minor + other.minor, self.currency)
+
+    @property
+    def exponent(self) -> int:
+        return exponent_of(self.currency)
+
+    def decimal(self) -> Decimal:
+        """The same sum as an exact decimal of major units."""
+        return Decimal(self.minor).scaleb(-self.exponent)
+
+
+def exponent_of(currency: str) -> int:
+    """Digits behind the point (ISO 4217). Raises UncertainMoney for a currency that is not known here."""
+    try:
+        return EXPONENTS[currency]
+    except KeyError:
+        raise UncertainMoney("unknown currency") from None
+
+
+def money_from_decimal(amount: Decimal, currency: str) -> Money:
+    """Exact conversion of major units. Raises UncertainMoney for a fraction of a minor unit, a non-number, or an absurd size."""
+    if not amount.is_finite():
+        raise UncertainMoney("not a finite amount")
+    if amount.adjusted() > 18:
+        raise UncertainMoney("an amount beyond any account")
+    scaled = amount.scaleb(exponent_of(currency))
+    minor = int(scaled)
+    if minor != scaled:
+        raise UncertainMoney("a fraction of a minor unit")
+    if abs(minor) > MINOR_UNITS_MAX:
+        raise UncertainMoney("an amount beyond any account")
+    return Money(minor, currency)

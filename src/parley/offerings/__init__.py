@@ -1,0 +1,1 @@
+"""What can be asked: one folder each. An offering is arithmetic over ruled values."""

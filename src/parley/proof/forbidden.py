@@ -1,0 +1,52 @@
+"""Purposes that no release may ever carry, in the words of the W3C Data Privacy Vocabulary (w3id.org/dpv, version 2.3).
+
+An auditor counts against this table. It is a second lock: the gateway has no word for any of these, the notary refuses an entry that
+names one, and the audit would show it. Whole branches are listed flat, because in the vocabulary some of the worst (selling data)
+sit beneath harmless parents and a rule that follows the tree would let them pass.
+"""
+
+from __future__ import annotations
+
+FORBIDDEN_PURPOSES = frozenset(
+    {
+        # Marketing and everything beneath it
+        "Marketing",
+        "Advertising",
+        "PersonalisedAdvertising",
+        "TargetedAdvertising",
+        "DirectMarketing",
+        "SocialMediaMarketing",
+        "PublicRelations",
+        "PoliticalCampaign",
+        "MarketResearch",
+        "MarketingResearch",
+        "TargetedRecruitmentAdvertising",
+        # Personalisation and everything beneath it
+        "Personalisation",
+        "PersonalisedBenefits",
+        "PersonalisedRecommendations",
+        "ProvidePersonalisedRecommendations",
+        "ProvideEventRecommendations",
+        "ProvideProductRecommendations",
+        "ServicePersonalisation",
+        "UserInterfacePersonalisation",
+        "CreatePersonalisedRecommendations",
+        "CreateEventRecommendations",
+        "CreateProductRecommendations",
+        # Selling
+        "SellProducts",
+        "SellProductsToDataSubject",
+        "SellDataToThirdParties",
+        "SellInsightsFromData",
+        # Judging the customer, and using her as material
+        "CustomerSolvencyMonitoring",
+        "ResearchAndDevelopment",
+    }
+)
+
+_FOLDED = frozenset(term.casefold() for term in FORBIDDEN_PURPOSES)
+
+
+def is_forbidden(purpose: str) -> bool:
+    """Whether a purpose such as `dpv:Advertising` is in the table, whatever its prefix and letter case."""
+    return purpose.replace("#", ":").replace("/", ":").rsplit(":", 1)[-1].strip().casefold() in _FOLDED

@@ -1,0 +1,164 @@
+"""Signed checkpoints: who signed the head of the log, and what it says.
+
+Formats: c2sp.org/signed-note (Ed25519, type 0x01) and c2sp.org/tlog-checkpoint (three lines: origin, size, root).
+"""
+
+from __future__ import annotations
+
+import binascii
+from base64 import b64decode, b64encode
+from dataclasses import dataclass
+from hashlib import sha256
+
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+
+from parley.proof.merkle import HASH_BYTES, leaf_hash, root_from_inclusion
+from parley.proof.rejection import ProofRejected
+
+ED25519 = b"\x01"
+NOTE_BYTES_MAX = 8192
+SIGNATURES_MAX = 16
+HEADS_KEPT = 16
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """What a log's signed head says: whose log, how many entries, and the root over all of them (32 bytes)."""
+
+    origin: str
+    size: int
+    root: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Inclusion:
+    """The log's promise for one entry: its index, the exact signed checkpoint, and the path (leaf's sibling first, 32 bytes each)."""
+
+    index: int
+    checkpoint: bytes
+    hashes: tuple[bytes, ...]
+
+
+class Verifier:
+    """Checks what one log promised, knowing nothing but its public key (`vkey`: name+hash+base64).
+
+    The last few checkpoints whose signature held are remembered by their exact bytes: one head covers a whole batch of entries,
+    and a signature costs ten times what a path costs. Nothing else is remembered, so a forged note is never mistaken for a kept one.
+    """
+
+    def __init__(self, vkey: str) -> None:
+        self.name, self._key_id, self._key = _read_vkey(vkey)
+        self._kept: dict[bytes, Checkpoint] = {}
+
+    def verify_inclusion(self, entry: bytes, inclusion: Inclusion) -> Checkpoint:
+        """The checkpoint that holds `entry` at `inclusion.index`; raises ProofRejected when signature, origin or path fails."""
+        checkpoint = self.verify_checkpoint(inclusion.checkpoint)
+        root = root_from_inclusion(leaf_hash(entry), inclusion.index, checkpoint.size, inclusion.hashes)
+        if root != checkpoint.root:
+            raise ProofRejected("inclusion", "The path does not lead from this entry to the root of the checkpoint.")
+        return checkpoint
+
+    def verify_checkpoint(self, note: bytes) -> Checkpoint:
+        """The checkpoint in a signed note, once the log's own signature on it has been checked."""
+        kept = self._kept.get(note)
+        if kept is None:
+            kept = self._check(note)
+            if len(self._kept) >= HEADS_KEPT:
+                self._kept.pop(next(iter(self._kept)), None)
+            self._kept[bytes(note)] = kept
+        return kept
+
+    def _check(self, note: bytes) -> Checkpoint:
+        text, signature = _signature_in(note, self.name, self._key_id)
+        try:
+            self._key.verify(signature, text)
+        except InvalidSignature:
+            raise ProofRejected("signature", "The signature on the checkpoint is not the log's.") from None
+        checkpoint = read_checkpoint(text)
+        if checkpoint.origin != self.name:
+            raise ProofRejected("origin", "The checkpoint names another log than the key that signed it.")
+        return checkpoint
+
+
+def key_id(name: str, public_key: bytes) -> bytes:
+    """Four bytes that name a key in a note: a hint for finding it, not a proof of anything."""
+    return sha256(name.encode() + b"\n" + ED25519 + public_key).digest()[:4]
+
+
+def format_vkey(name: str, public_key: bytes) -> str:
+    """The text that publishes a log's Ed25519 key (32 bytes) under its name."""
+    return f"{name}+{key_id(name, public_key).hex()}+{b64encode(ED25519 + public_key).decode()}"
+
+
+def checkpoint_text(origin: str, size: int, root: bytes) -> bytes:
+    """The bytes that a log signs: three lines, each ended by a newline."""
+    return b"%s\n%d\n%s\n" % (origin.encode(), size, b64encode(root))
+
+
+def signed_note(text: bytes, name: str, identifier: bytes, signature: bytes) -> bytes:
+    """A note with one signature line."""
+    return b"%s\n\xe2\x80\x94 %s %s\n" % (text, name.encode(), b64encode(identifier + signature))
+
+
+def read_checkpoint(text: bytes) -> Checkpoint:
+    """The three lines of a checkpoint; an extension line is refused, for this log writes none."""
+    lines = text.decode().split("\n")
+    if len(lines) != 4 or lines[3] or not lines[0]:
+        raise ProofRejected("checkpoint", "The checkpoint is not exactly the three lines origin, size and root.")
+    root = decode_base64(lines[2], "checkpoint")
+    if len(root) != HASH_BYTES:
+        raise ProofRejected("checkpoint", "The root in the checkpoint is not 32 bytes long.")
+    return Checkpoint(lines[0], read_number(lines[1], "checkpoint"), root)
+
+
+def read_number(text: str, code: str) -> int:
+    """A decimal below 2**63 in its only spelling: no sign, no leading zero."""
+    if not (text.isascii() and text.isdigit()) or len(text) > 19 or (text[0] == "0" and text != "0"):
+        raise ProofRejected(code, "A number is not written as a plain decimal.")
+    return int(text)
+
+
+def decode_base64(text: str, code: str) -> bytes:
+    """Standard base64 in its only spelling: the same bytes must encode to the same text, or a flipped bit could hide in the padding."""
+    try:
+        data = b64decode(text, validate=True)
+    except (binascii.Error, ValueError):
+        data = b""
+    if not data or b64encode(data).decode() != text:
+        raise ProofRejected(code, "A base64 text is not in its canonical spelling.")
+    return data
+
+
+def _read_vkey(vkey: str) -> tuple[str, bytes, Ed25519PublicKey]:
+    name, identifier, encoded = [*vkey.strip().split("+", 2), "", ""][:3]
+    key = decode_base64(encoded, "vkey")
+    if not name or len(key) != 33 or key[:1] != ED25519 or key_id(name, key[1:]).hex() != identifier:
+        raise ProofRejected("vkey", "The log's public key is not an Ed25519 key in the form name+hash+base64.")
+    return name, key_id(name, key[1:]), Ed25519PublicKey.from_public_bytes(key[1:])
+
+
+def _signature_in(note: bytes, name: str, identifier: bytes) -> tuple[bytes, bytes]:
+    """The signed text and our log's signature; lines of keys we do not know (witnesses) are passed over, as the format demands."""
+    split = note.rfind(b"\n\n")
+    if split < 0 or len(note) > NOTE_BYTES_MAX or not note.endswith(b"\n") or any(byte < 32 and byte != 10 for byte in note):
+        raise ProofRejected("checkpoint", "The checkpoint is not a signed note.")
+    try:
+        lines = note[split + 2 :].decode().splitlines()
+        note[: split + 1].decode()
+    except UnicodeDecodeError:
+        raise ProofRejected("checkpoint", "The checkpoint is not valid UTF-8.") from None
+    if len(lines) > SIGNATURES_MAX:
+        raise ProofRejected("checkpoint", "The checkpoint carries too many signatures.")
+    found = [signature for line in lines if (signature := _own_signature(line, name, identifier)) is not None]
+    if len(found) != 1:
+        raise ProofRejected("signature", "The checkpoint does not carry exactly one signature of this log's key.")
+    return note[: split + 1], found[0]
+
+
+def _own_signature(line: str, name: str, identifier: bytes) -> bytes | None:
+    dash, signer, encoded = [*line.split(" "), "", ""][:3]
+    if dash != "—" or not signer or line.count(" ") != 2:
+        raise ProofRejected("checkpoint", "A signature line of the checkpoint is malformed.")
+    data = decode_base64(encoded, "checkpoint")
+    return data[4:] if (signer, data[:4]) == (name, identifier) else None

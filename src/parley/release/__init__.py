@@ -1,0 +1,1 @@
+"""The road: the one way by which data leaves."""
