@@ -34,7 +34,10 @@ class LinkAttempt(Discreet, frozen=True):
 
 
 class ConsentAttempt(Discreet, frozen=True):
-    """The consent page, waiting for a decision. Bound to the session, used once. `text_hash` of the text as shown; `customer` is known to the bank by now."""
+    """The consent page, waiting for a decision. Bound to the session, used once. `text_hash` of the text as shown.
+
+    `customer` is known to the bank by now.
+    """
 
     token_hash: bytes
     session_hash: bytes

@@ -29,7 +29,7 @@ class BankCredential(Discreet, frozen=True):
 
 
 class Order(Discreet, frozen=True):
-    """What to ask a bank for. `accounts` only these; `fields` only these; transactions from `since` to `until` inclusive, newest first, `rows_max` at most."""
+    """What to ask a bank for: these accounts and fields only; transactions from `since` to `until` inclusive, newest first, `rows_max` at most."""
 
     accounts: tuple[LinkedAccount, ...]
     fields: frozenset[Field]
@@ -59,10 +59,11 @@ class Bank(Protocol):
 
 
 class Need(Discreet, frozen=True):
-    """What an offering needs to answer: the least projection that does, and how far back (days)."""
+    """What an offering needs to answer: the least projection that does, how far back (days), and how many rows."""
 
     projection: Projection
     lookback_days: int = 0
+    rows: int = 0
 
 
 class Offering(Protocol):
@@ -85,7 +86,8 @@ class Offering(Protocol):
     def projections(self) -> tuple[Projection, ...]:
         """Every projection that it can answer from, the least telling first."""
 
-    def needs(self, slots: Slots) -> Need: ...
+    def needs(self, slots: Slots, granted: frozenset[Projection]) -> Need:
+        """The least telling projection that answers the question. Where the customer granted several that would do, the least of those."""
 
     def answer(self, values: RuledValues, slots: Slots, today: date) -> Answer: ...
 

@@ -11,11 +11,10 @@ import msgspec
 MINOR_UNITS_MAX = 10**15
 """No account of ours holds more; a larger figure is a fault at the source, not a fortune."""
 
-EXPONENTS: Mapping[str, int] = MappingProxyType(
-    {code: 2 for code in ("USD", "EUR", "GBP", "CHF", "CAD", "AUD", "NZD", "SEK", "NOK", "DKK", "PLN", "CZK", "HUF", "MXN", "INR", "BRL", "CNY", "SGD", "HKD", "ZAR")}
-    | {code: 0 for code in ("JPY", "KRW", "CLP", "ISK", "VND")}
-    | {code: 3 for code in ("BHD", "KWD", "JOD", "OMR", "TND")}
-)
+_CENTS = ["USD", "EUR", "GBP", "CHF", "CAD", "AUD", "NZD", "SEK", "NOK", "DKK", "PLN", "CZK", "HUF", "MXN", "INR", "BRL", "CNY", "SGD", "HKD", "ZAR"]
+_WHOLE = ["JPY", "KRW", "CLP", "ISK", "VND"]
+_THOUSANDTHS = ["BHD", "KWD", "JOD", "OMR", "TND"]
+EXPONENTS: Mapping[str, int] = MappingProxyType(dict.fromkeys(_CENTS, 2) | dict.fromkeys(_WHOLE, 0) | dict.fromkeys(_THOUSANDTHS, 3))
 """Digits behind the point for each currency that Parley knows (ISO 4217). A currency that is not here is uncertain and refused."""
 
 
@@ -70,3 +69,15 @@ def money_from_decimal(amount: Decimal, currency: str) -> Money:
     if abs(minor) > MINOR_UNITS_MAX:
         raise UncertainMoney("an amount beyond any account")
     return Money(minor, currency)
+
+
+SYMBOLS: Mapping[str, str] = MappingProxyType({"USD": "$", "EUR": "€", "GBP": "£", "JPY": "¥"})
+
+
+def in_words(money: Money) -> str:
+    """The sum as an English reader expects it, exact: `$1,234.50`, `-€3.00`, `¥1,200`, `CHF 12.00`. A minus sign stands in front of everything."""
+    exponent = exponent_of(money.currency)
+    whole, rest = divmod(abs(money.minor), 10**exponent)
+    figures = f"{whole:,}.{rest:0{exponent}d}" if exponent else f"{whole:,}"
+    symbol = SYMBOLS.get(money.currency) or f"{money.currency} "
+    return f"{'-' if money.minor < 0 else ''}{symbol}{figures}"

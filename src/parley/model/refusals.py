@@ -17,6 +17,7 @@
   + NotAllowed               the bank's policy forbids it
   + DeliveryUnavailable      it may only leave sealed, and no device is registered
   + OfferingUnknown          no such thing is offered here
+  + NoSuitableAccount        none of the granted accounts can answer it
 * NotUnderstood              the words fit nothing that is offered; no data was read
 * Fault                      something broke; the customer may ask again
   + BankUnavailable / BankTimeout / BankBusy / BankNonsense / BankUncertain
@@ -170,6 +171,12 @@ class DeliveryUnavailable(Refusal):
 class OfferingUnknown(Refusal):
     code = "offering_unknown"
     plain_words = "That isn't something I can answer."
+
+
+class NoSuitableAccount(Refusal):
+    code = "no_suitable_account"
+    basis = Basis.CUSTOMER_CHOICE
+    plain_words = "None of the accounts that you chose can answer that."
 
 
 class NotUnderstood(Exception):

@@ -11,14 +11,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import date, datetime
+from decimal import Decimal
 
 import msgspec
 
 from parley.model.grants import Grant
-from parley.model.ledger import Discreet, LinkedAccount, TransactionState
+from parley.model.ledger import AccountKind, Discreet, TransactionState
 from parley.model.money import Money
 from parley.model.words import Delivery, Field, Projection, Purpose
-from parley.proof import Inclusion, ProofRejected, Verifier, open_commitment
+from parley.proof import Inclusion, ProofRejected, Verifier, commitment_text
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,10 +48,12 @@ class Question(Discreet, frozen=True):
 
 
 class Slots(Discreet, frozen=True):
-    """What a question named beside the offering. `account` and `merchant` are the customer's own words, matched later against rows."""
+    """What a question named beside the offering.
 
-    amount_minor: int | None = None
-    amount_exponent: int = 2
+    `amount` in major units, exact. `account` and `merchant` are the customer's own words, matched later against rows.
+    """
+
+    amount: Decimal | None = None
     currency: str | None = None
     account: str | None = None
     merchant: str | None = None
@@ -70,6 +73,7 @@ class Request(Discreet, frozen=True):
     projection: Projection
     accounts: tuple[str, ...]
     lookback_days: int
+    rows: int
     slots: Slots
     asked_at: datetime
 
@@ -99,7 +103,7 @@ class RuledBalance(Discreet, frozen=True):
     available: Money | None = None
     booked: Money | None = None
     name: str | None = None
-    debt: bool = False
+    kind: AccountKind = AccountKind.OTHER
 
 
 class RuledTransaction(Discreet, frozen=True):
@@ -145,7 +149,10 @@ class Disclosure(Discreet, frozen=True):
 
 
 class SealedEntry(Discreet, frozen=True):
-    """A disclosure made ready for the log: public half `entry`, the `private` half that its commitment opens to, and `side`, the private half sealed under the customer's key."""
+    """A disclosure made ready for the log.
+
+    `entry` the public half, `private` what its commitment opens to with `salt`, `side` the private half sealed under the customer's key.
+    """
 
     disclosure: Disclosure
     entry: bytes
@@ -170,7 +177,8 @@ class Release:
     def __post_init__(self) -> None:
         self.verifier.verify_inclusion(self.sealed.entry, self.inclusion)
         public = msgspec.json.decode(self.sealed.entry, type=dict[str, str | int])
-        open_commitment(str(public["c"]), self.sealed.salt, self.sealed.private)
+        if public["c"] != commitment_text(self.sealed.salt, self.sealed.private):
+            raise ProofRejected("commitment", "The recorded commitment is to another answer.")
         if public["k"] != "release" or public["ch"] != self.question.channel or public["p"] != self.question.platform:
             raise ProofRejected("wrong_channel", "The entry was recorded for another channel or platform.")
         if self.question.channel != self.sealed.disclosure.ruling.permission.request.channel:
@@ -183,9 +191,3 @@ class Release:
     @property
     def ruling(self) -> Ruling:
         return self.sealed.disclosure.ruling
-
-
-__all__ = [
-    "Answer", "AnswerLine", "Disclosure", "Envelope", "LinkedAccount", "Permission", "Question", "Release", "Request", "RuledBalance",
-    "RuledTransaction", "RuledValues", "Ruling", "SealedEntry", "Slots",
-]  # fmt: skip

@@ -64,4 +64,7 @@ class ReleaseLog(Protocol):
     """Sees entry bytes. Never a name or an amount."""
 
     async def record(self, entry: bytes, side: bytes, *, handle: bytes | None, version: int | None) -> Inclusion:
-        """Durable and in the tree when it returns. Raises GrantRevoked when the notary holds another version of the grant, LogUnavailable otherwise."""
+        """Durable and in the tree when it returns.
+
+        Raises GrantRevoked when the notary holds another version of the grant, LogUnavailable when it cannot be recorded.
+        """

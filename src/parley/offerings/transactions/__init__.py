@@ -1,0 +1,54 @@
+"""What were my last transactions? Rows, newest first, without merchants where the customer granted no merchants."""
+
+from __future__ import annotations
+
+from datetime import date
+
+from parley.model.extensions import Need
+from parley.model.ledger import TransactionState
+from parley.model.money import in_words
+from parley.model.stages import Answer, AnswerLine, RuledTransaction, RuledValues, Slots
+from parley.model.words import Projection, Purpose
+
+LOOKBACK_DAYS = 30
+ROWS_DEFAULT = 5
+
+
+class Transactions:
+    name = "transactions"
+    title = "Recent transactions"
+    examples = ("Show my last 5 transactions", "What did I spend recently?")
+    purpose = Purpose.ANSWER_CUSTOMER
+    projections = (Projection.TRANSACTIONS_AMOUNT, Projection.TRANSACTIONS_MERCHANT_AND_AMOUNT)
+
+    def needs(self, slots: Slots, granted: frozenset[Projection]) -> Need:
+        """Rows with merchants, since that is what was asked; only dates and amounts where the customer granted no more."""
+        wanted = Projection.TRANSACTIONS_MERCHANT_AND_AMOUNT
+        if wanted not in granted and Projection.TRANSACTIONS_AMOUNT in granted:
+            wanted = Projection.TRANSACTIONS_AMOUNT
+        return Need(wanted, LOOKBACK_DAYS, slots.count or ROWS_DEFAULT)
+
+    def answer(self, values: RuledValues, slots: Slots, today: date) -> Answer:
+        """The newest rows, as many as were asked for, at most all that the ruling let through."""
+        rows = values.transactions
+        missing = " Something could not be read just now, so there may be more." if values.partial else ""
+        if not rows:
+            return Answer(f"There are no transactions in the last {LOOKBACK_DAYS} days.{missing}", (), 1)
+        lines = tuple(AnswerLine(label_of(row, today), amount_of(row)) for row in rows)
+        heading = "Your latest transaction:" if len(rows) == 1 else f"Your latest {len(rows)} transactions:"
+        return Answer(f"{heading} " + "; ".join(f"{line.label}: {line.value}" for line in lines) + f".{missing}", lines, len(rows))
+
+
+def label_of(row: RuledTransaction, today: date) -> str:
+    days = (today - row.on).days
+    when = {0: "Today", 1: "Yesterday"}.get(days, f"{row.on.day} {row.on:%b}" + ("" if row.on.year == today.year else f" {row.on.year}"))
+    pending = " (pending)" if row.state is TransactionState.PENDING else ""
+    return f"{when}{', ' + row.merchant if row.merchant else ''}{pending}"
+
+
+def amount_of(row: RuledTransaction) -> str:
+    """Money in carries a plus, money out a minus: never a colour alone."""
+    return ("+" if row.amount.minor > 0 else "") + in_words(row.amount)
+
+
+OFFERING = Transactions()

@@ -1,0 +1,219 @@
+"""From a stranger's envelope to a proven answer, in eight steps, straight down. Data leaves by this road and by no other."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta, tzinfo
+from typing import TypeAlias
+from uuid import UUID
+
+from parley.consent import check_consent
+from parley.model.extensions import Bank, Channel, Offering, OfferingCard, Order, Understanding, Understood
+from parley.model.ledger import LinkedAccount
+from parley.model.refusals import Fault, LinkLost, NoSuitableAccount, NotLinked, NotUnderstood, OfferingUnknown, Refusal
+from parley.model.stages import Envelope, Question, Release, Request, Ruling
+from parley.policy import Policy, allows_platform, purpose_named, rule
+from parley.proof import ProofRejected, Verifier
+from parley.release.entries import NONCE_BYTES, refusal_entry, seal_entry
+from parley.release.minimise import minimise
+from parley.release.ports import CaseFile, Credentials, Records, ReleaseLog, Vault
+
+Reason: TypeAlias = Refusal | NotUnderstood | Fault
+
+
+@dataclass(frozen=True, slots=True)
+class House:
+    """Everything the road needs, chosen once when the gateway starts. `policy` gives the policy in force, whose digest is in the log."""
+
+    offerings: Mapping[str, Offering]
+    cards: tuple[OfferingCard, ...]
+    understanding: Understanding
+    records: Records
+    credentials: Credentials
+    banks: Mapping[str, Bank]
+    log: ReleaseLog
+    verifier: Verifier
+    policy: Callable[[], Policy]
+    clock: Callable[[], datetime]
+    random_bytes: Callable[[int], bytes]
+    time_zone: tzinfo
+    timer: Callable[[], float]
+
+
+@dataclass(frozen=True, slots=True)
+class Declined:
+    """No answer, and why. `question` None: the envelope could not even be opened. `laps` milliseconds of each step that was taken."""
+
+    question: Question | None
+    reason: Reason
+    laps: Mapping[str, float]
+
+
+@dataclass(frozen=True, slots=True)
+class Released:
+    """A release, ready to be delivered, and the milliseconds of each step."""
+
+    release: Release
+    laps: Mapping[str, float]
+
+
+class Laps:
+    """Milliseconds between the marks of one walk along the road."""
+
+    def __init__(self, timer: Callable[[], float]) -> None:
+        self.timer = timer
+        self.last = timer()
+        self.ms: dict[str, float] = {}
+
+    def mark(self, name: str) -> None:
+        now = self.timer()
+        self.ms[name] = round((now - self.last) * 1000, 3)
+        self.last = now
+
+
+async def release(envelope: Envelope, channel: Channel, house: House) -> Released | Declined:
+    """Answer one message, or say why not. Nothing leaves but what a returned Release holds, and that is in the log by then."""
+    laps = Laps(house.timer)
+    question: Question | None = None
+    case = CaseFile(customer=None)
+    policy = house.policy()
+    try:
+        # 1. Is this truly from the platform, and does the bank know that platform? A forgery gets no reply at all.
+        question = channel.open(envelope)
+        allows_platform(question, policy)
+        laps.mark("open")
+        # 2. Who asks? One read brings the link, the grants and the accounts.
+        case = await house.records.open_case(question)
+        laps.mark("case")
+        # 3. What is asked, and for which purpose? Only words on closed lists go on from here.
+        request = request_from(question, case, house)
+        laps.mark("understand")
+        # 4. Did the customer agree to all of it?
+        permission = check_consent(request, case.grants, house.clock())
+        # 5. Does the bank allow it, how far, and how delivered? Then charge the grant's budget, so that a repeat gets nothing.
+        ruling = rule(permission, policy)
+        await house.records.claim(question, permission.grant, day=question.asked_at.date(), rows=charge(ruling))
+        laps.mark("rule")
+        # 6. Ask the bank for the ruled fields of the permitted accounts, and for no others.
+        order = order_from(ruling, case, house)
+        credential = await house.credentials.credential(case)
+        statement = await bank_of(case, house).fetch(credential, order)
+        laps.mark("bank")
+        # 7. Drop what was not ruled; let the offering put the rest into words.
+        disclosure = minimise(statement, order, ruling, house.offerings[request.offering], today(question, house))
+        # 8. Record it and wait until that is durable. The notary compares the grant's version as it commits. The release checks its own
+        #    proof as it is built, so an unproven one never exists.
+        sealed = seal_entry(disclosure, vault_of(case), house.random_bytes(NONCE_BYTES), house.clock())
+        grant = permission.grant
+        laps.mark("minimise")
+        inclusion = await house.log.record(sealed.entry, sealed.side, handle=grant.handle, version=grant.version)
+        released = Release(question, sealed, inclusion, house.verifier)
+        laps.mark("record")
+        return Released(released, laps.ms)
+    except ProofRejected as error:
+        return Declined(question, Fault(f"the log's answer did not prove itself: {error.code}"), laps.ms)
+    except LinkLost as reason:
+        await house.credentials.forget(case)
+        return await decline(question, reason, policy, house, laps)
+    except (Refusal, NotUnderstood, Fault) as reason:
+        return await decline(question, reason, policy, house, laps)
+
+
+async def decline(question: Question | None, reason: Reason, policy: Policy, house: House, laps: Laps) -> Declined:
+    """A refusal is an entry too, without identity. A forgery, words that fit nothing and our own faults are not refusals of data."""
+    if question is None or not isinstance(reason, Refusal):
+        return Declined(question, reason, laps.ms)
+    entry = refusal_entry(
+        question,
+        code=reason.code,
+        basis=reason.basis,
+        policy_digest=policy.digest,
+        rule=reason.rule,
+        known_platform=question.platform in policy.platforms,
+        now=house.clock(),
+    )
+    try:
+        await house.log.record(entry, b"", handle=None, version=None)
+    except Fault as fault:
+        return Declined(question, fault, laps.ms)
+    laps.mark("record")
+    return Declined(question, reason, laps.ms)
+
+
+def request_from(question: Question, case: CaseFile, house: House) -> Request:
+    """Raises PurposeUnknown, PurposeForbidden, NotLinked, NotUnderstood or OfferingUnknown, in this order."""
+    named = purpose_named(question.purpose_named) if question.purpose_named is not None else None
+    understood = house.understanding.understand(
+        question.text, offerings=house.cards, nicknames=[each.name for each in case.accounts], today=today(question, house)
+    )
+    if case.customer is None:
+        raise NotLinked()
+    offering = house.offerings.get(understood.offering)
+    if offering is None:
+        raise OfferingUnknown()
+    granted = frozenset(each for grant in case.grants for each in grant.projections)
+    need = offering.needs(understood.slots, granted)
+    return Request(
+        customer=case.customer,
+        channel=question.channel,
+        platform=question.platform,
+        offering=offering.name,
+        purpose=named or offering.purpose,
+        projection=need.projection,
+        accounts=accounts_wanted(understood, case.accounts),
+        lookback_days=need.lookback_days,
+        rows=need.rows,
+        slots=understood.slots,
+        asked_at=question.asked_at,
+    )
+
+
+def accounts_wanted(understood: Understood, linked: tuple[LinkedAccount, ...]) -> tuple[str, ...]:
+    """Refs of the accounts that the customer named, by her name for them or by their kind; empty where she named none: all granted ones."""
+    name = understood.slots.account
+    if name is None:
+        return ()
+    by_name = tuple(each.ref for each in linked if each.name == name)
+    by_kind = tuple(each.ref for each in linked if each.kind.value.replace("_", " ") == name)
+    if not (by_name or by_kind):
+        raise NoSuitableAccount()
+    return by_name or by_kind
+
+
+def order_from(ruling: Ruling, case: CaseFile, house: House) -> Order:
+    """What the bank is asked for: the ruled fields of the permitted accounts, no further back than requested, no more rows than ruled."""
+    permission = ruling.permission
+    until = permission.request.asked_at.date() + timedelta(days=1)
+    return Order(
+        accounts=tuple(each for each in case.accounts if each.ref in permission.accounts),
+        fields=ruling.fields,
+        since=until - timedelta(days=permission.request.lookback_days + 1),
+        until=until,
+        rows_max=ruling.rows_max,
+        interaction_id=str(UUID(bytes=house.random_bytes(16), version=4)),
+    )
+
+
+def charge(ruling: Ruling) -> int:
+    """Rows that the answer may tell of: charged before the bank is asked, so that two questions at once cannot pass the budget."""
+    return ruling.rows_max if ruling.permission.request.projection.reads_transactions else 0
+
+
+def today(question: Question, house: House) -> date:
+    """The customer's date, in the bank's time zone."""
+    return question.asked_at.astimezone(house.time_zone).date()
+
+
+def vault_of(case: CaseFile) -> Vault:
+    if case.vault is None:
+        raise NotLinked()
+    return case.vault
+
+
+def bank_of(case: CaseFile, house: House) -> Bank:
+    """Raises LinkLost when the bank that was linked is no longer among the bank's settings, or the link has ended."""
+    bank = house.banks.get(case.bank or "")
+    if bank is None or case.tokens is None:
+        raise LinkLost()
+    return bank
