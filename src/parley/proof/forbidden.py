@@ -7,42 +7,19 @@ sit beneath harmless parents and a rule that follows the tree would let them pas
 
 from __future__ import annotations
 
-FORBIDDEN_PURPOSES = frozenset(
-    {
-        # Marketing and everything beneath it
-        "Marketing",
-        "Advertising",
-        "PersonalisedAdvertising",
-        "TargetedAdvertising",
-        "DirectMarketing",
-        "SocialMediaMarketing",
-        "PublicRelations",
-        "PoliticalCampaign",
-        "MarketResearch",
-        "MarketingResearch",
-        "TargetedRecruitmentAdvertising",
-        # Personalisation and everything beneath it
-        "Personalisation",
-        "PersonalisedBenefits",
-        "PersonalisedRecommendations",
-        "ProvidePersonalisedRecommendations",
-        "ProvideEventRecommendations",
-        "ProvideProductRecommendations",
-        "ServicePersonalisation",
-        "UserInterfacePersonalisation",
-        "CreatePersonalisedRecommendations",
-        "CreateEventRecommendations",
-        "CreateProductRecommendations",
-        # Selling
-        "SellProducts",
-        "SellProductsToDataSubject",
-        "SellDataToThirdParties",
-        "SellInsightsFromData",
-        # Judging the customer, and using her as material
-        "CustomerSolvencyMonitoring",
-        "ResearchAndDevelopment",
-    }
-)
+_MARKETING = """
+    Marketing Advertising PersonalisedAdvertising TargetedAdvertising TargetedRecruitmentAdvertising DirectMarketing
+    SocialMediaMarketing PublicRelations PoliticalCampaign MarketResearch MarketingResearch
+"""
+_PERSONALISATION = """
+    Personalisation PersonalisedBenefits PersonalisedRecommendations ServicePersonalisation UserInterfacePersonalisation
+    ProvidePersonalisedRecommendations ProvideEventRecommendations ProvideProductRecommendations
+    CreatePersonalisedRecommendations CreateEventRecommendations CreateProductRecommendations
+"""
+_SELLING = "SellProducts SellProductsToDataSubject SellDataToThirdParties SellInsightsFromData"
+_JUDGING = "CustomerSolvencyMonitoring ResearchAndDevelopment"
+
+FORBIDDEN_PURPOSES = frozenset(f"{_MARKETING} {_PERSONALISATION} {_SELLING} {_JUDGING}".split())
 
 _FOLDED = frozenset(term.casefold() for term in FORBIDDEN_PURPOSES)
 

@@ -1,0 +1,233 @@
+"""Puts everything that changes the log into one sequence, and commits it in batches.
+
+There is no timer: while one batch is being made durable, whatever arrives waits together for the next. A grant's version is compared
+here, in the same sequence that holds its revocation, so that a release that comes second is refused however close the race was.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+import threading
+from collections.abc import Callable
+from queue import SimpleQueue
+from typing import Protocol
+
+from parley.log.entries import BUCKET_SECONDS, check_entry, heartbeat
+from parley.log.errors import LogRefused
+from parley.log.key import LogKey
+from parley.log.storage import Batch, Reader, StoredHead, Writer
+from parley.log.tree import Crown, Tree
+from parley.log.wire import HANDLE_BYTES, SIDE_BYTES_MAX, CloseGrant, OpenGrant, Record, Sequenced
+from parley.proof import leaf_hash
+
+PENDING_MAX = 4096
+GRANTS_REMEMBERED_MAX = 200_000
+VERSION_MAX = 2**53 - 1
+EXIT_WRITE_FAILED = 74
+
+
+class Asker(Protocol):
+    """Who is told the outcome."""
+
+    def acknowledged(self, checkpoint: bytes, entries: list[tuple[int, int, bytes]]) -> None:
+        """These requests (id, index, path) are durable."""
+
+    def refused(self, request_id: int, code: str) -> None:
+        """This request made no entry."""
+
+
+class Sequencer:
+    """One log's sequence. Lives in the event loop; only `Writer` runs in the writing thread."""
+
+    def __init__(
+        self, reader: Reader, make_writer: Callable[[], Writer], key: LogKey, tree: Tree, head: StoredHead, clock: Callable[[], float]
+    ) -> None:
+        self._reader, self._key, self._tree, self._clock = reader, key, tree, clock
+        self._loop = asyncio.get_running_loop()
+        self._pending: list[tuple[Asker, Sequenced, int]] = []
+        self._grants: dict[bytes, int | None] = {}
+        self._bucket = head.bucket
+        self._head = head
+        self.crown: Crown = tree.crown()
+        self.checkpoint = key.note(head.size, head.root, head.signature)
+        self.ahead_seconds_max = 2 * BUCKET_SECONDS
+        self._started = self._writing = False
+        self._idle = asyncio.Event()
+        self._idle.set()
+        self._work: SimpleQueue[Batch | None] = SimpleQueue()
+        self._thread = threading.Thread(target=self._write, args=(make_writer,), name="log-writer", daemon=True)
+        self._thread.start()
+
+    def submit(self, asker: Asker, request: Sequenced) -> None:
+        """Queue a request; raises LogRefused when it could never be recorded, or when too many wait."""
+        bucket = _check_form(request)
+        if len(self._pending) >= PENDING_MAX:
+            raise LogRefused("log_busy")
+        self._push(asker, request, bucket)
+
+    def beat(self) -> None:
+        """Record that the log is alive; the notary asks for this each minute."""
+        bucket = int(self._clock()) // BUCKET_SECONDS * BUCKET_SECONDS
+        self._push(_Nobody(), Record(0, heartbeat(bucket), b""), bucket)
+
+    def read_path(self, index: int) -> bytes:
+        """The path of an entry to the newest acknowledged checkpoint."""
+        return self._tree.path(index, self.crown)
+
+    async def drain(self) -> None:
+        """Wait until everything submitted is durable, then end the writing thread."""
+        await self._idle.wait()
+        self._work.put(None)
+        await self._loop.run_in_executor(None, self._thread.join)
+
+    def _push(self, asker: Asker, request: Sequenced, bucket: int) -> None:
+        self._pending.append((asker, request, bucket))
+        if not self._started and not self._writing:
+            self._started = True
+            self._idle.clear()
+            self._loop.call_soon(self._start)
+
+    def _start(self) -> None:
+        """Take what waits, decide on each in order, and hand the batch to the writing thread."""
+        self._started = False
+        taken, self._pending = self._pending, []
+        refused: list[tuple[Asker, int, str]] = []
+        accepted: list[tuple[Asker, Sequenced]] = []
+        changed: dict[bytes, int] = {}
+        newest = int(self._clock()) // BUCKET_SECONDS * BUCKET_SECONDS + self.ahead_seconds_max
+        for asker, request, bucket in taken:
+            try:
+                self._decide(request, bucket, newest, changed)
+            except LogRefused as no:
+                refused.append((asker, request.id, no.code))
+            else:
+                accepted.append((asker, request))
+        if accepted:
+            self._commit(accepted, refused, changed)
+        else:
+            self._finish(None, [], refused)
+
+    def _decide(self, request: Sequenced, bucket: int, newest: int, changed: dict[bytes, int]) -> None:
+        """Raise LogRefused or take the request into the sequence."""
+        # Requests of one moment straddle the border between two buckets: one bucket back is still now, two are a clock gone back.
+        if bucket < self._bucket - BUCKET_SECONDS:
+            raise LogRefused("clock_back")
+        if bucket > newest:
+            raise LogRefused("clock_ahead")
+        if request.handle is not None:
+            self._decide_grant(request, request.handle, changed)
+        if bucket > self._bucket:
+            self._bucket = bucket
+
+    def _decide_grant(self, request: Sequenced, handle: bytes, changed: dict[bytes, int]) -> None:
+        current = self._grants[handle] if handle in self._grants else self._recall(handle)
+        if type(request) is Record:
+            if request.version != current:
+                raise LogRefused("grant_changed")
+            return
+        if type(request) is OpenGrant:
+            if current is not None and request.version != abs(current) + 1:
+                raise LogRefused("grant_changed")
+            becomes = request.version
+        elif current is None:
+            raise LogRefused("grant_unknown")
+        elif current < 0:
+            raise LogRefused("grant_closed")
+        else:
+            becomes = -current
+        self._grants[handle] = changed[handle] = becomes
+
+    def _recall(self, handle: bytes) -> int | None:
+        found = self._reader.grant(handle)
+        if found is not None:
+            self._grants[handle] = found
+        return found
+
+    def _commit(self, accepted: list[tuple[Asker, Sequenced]], refused: list[tuple[Asker, int, str]], changed: dict[bytes, int]) -> None:
+        first = self._head.size
+        tiles = self._tree.append([leaf_hash(request.entry) for _, request in accepted])
+        crown = self._tree.crown()
+        head = StoredHead(crown.size, crown.root, self._key.sign(crown.size, crown.root), self._bucket)
+        rows = [(first + offset, request.entry, request.side) for offset, (_, request) in enumerate(accepted)]
+        grants = [(handle, abs(version), int(version > 0)) for handle, version in changed.items()]
+        self._writing = True
+        self._outcome = (crown, accepted, refused)
+        self._work.put(Batch(rows, tiles, grants, head, self._head))
+        self._head = head
+
+    def _committed(self) -> None:
+        crown, accepted, refused = self._outcome
+        first = crown.size - len(accepted)
+        self.crown = crown
+        self.checkpoint = self._key.note(self._head.size, self._head.root, self._head.signature)
+        acknowledged: dict[Asker, list[tuple[int, int, bytes]]] = {}
+        for index, path in enumerate(self._tree.paths(first, crown), first):
+            asker, request = accepted[index - first]
+            acknowledged.setdefault(asker, []).append((request.id, index, path))
+        self._tree.forget_finished()
+        self._writing = False
+        self._finish(self.checkpoint, list(acknowledged.items()), refused)
+
+    def _finish(
+        self, checkpoint: bytes | None, acknowledged: list[tuple[Asker, list[tuple[int, int, bytes]]]], refused: list[tuple[Asker, int, str]]
+    ) -> None:
+        """Answer, now that what the answers rest on is durable, and go on with what came in meanwhile."""
+        if checkpoint is not None:
+            for asker, entries in acknowledged:
+                asker.acknowledged(checkpoint, entries)
+        for asker, request_id, code in refused:
+            asker.refused(request_id, code)
+        if len(self._grants) > GRANTS_REMEMBERED_MAX:
+            self._grants.clear()
+        if self._pending:
+            self._start()
+        else:
+            self._idle.set()
+
+    def _write(self, make_writer: Callable[[], Writer]) -> None:
+        try:
+            writer = make_writer()
+            while (batch := self._work.get()) is not None:
+                writer.commit(batch)
+                self._loop.call_soon_threadsafe(self._committed)
+            writer.close()
+        except BaseException as error:
+            # After a failed write nobody knows what the disk holds. Trying again on the same file could acknowledge what is not
+            # there, so the process ends at once and the next start looks at the disk afresh.
+            sys.stderr.write(f"notary: a durable write failed ({type(error).__name__}: {error}); stopping, nothing unwritten was acknowledged\n")
+            sys.stderr.flush()
+            os._exit(EXIT_WRITE_FAILED)
+
+
+class _Nobody:
+    """Asked for the heartbeat; a refusal (the clock went back) is the operator's to see."""
+
+    def acknowledged(self, checkpoint: bytes, entries: list[tuple[int, int, bytes]]) -> None:
+        pass
+
+    def refused(self, request_id: int, code: str) -> None:
+        sys.stderr.write(f"notary: no heartbeat was recorded ({code})\n")
+
+
+def _check_form(request: Sequenced) -> int:
+    """The time bucket of a request that is well-formed in itself; raises LogRefused."""
+    if len(request.side) > SIDE_BYTES_MAX:
+        raise LogRefused("side_too_large")
+    if request.handle is not None and len(request.handle) != HANDLE_BYTES:
+        raise LogRefused("handle_malformed")
+    if type(request) is OpenGrant:
+        if not 0 < request.version <= VERSION_MAX:
+            raise LogRefused("version_malformed")
+        return check_entry(request.entry, "grant")[1]
+    if type(request) is CloseGrant:
+        return check_entry(request.entry, "revoke")[1]
+    kind, bucket = check_entry(request.entry)
+    if kind == "release" and request.handle is None:
+        raise LogRefused("handle_required")
+    if type(request) is Record and (request.handle is None) != (request.version is None):
+        raise LogRefused("version_malformed")
+    if type(request) is Record and request.version is not None and not 0 < request.version <= VERSION_MAX:
+        raise LogRefused("version_malformed")
+    return bucket
