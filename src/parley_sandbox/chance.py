@@ -6,7 +6,7 @@ import random
 
 def stream(*name: object) -> random.Random:
     """A reproducible stream of chance for this name, for example stream(seed, "ada", "2026-11-20", "purchases")."""
-    return random.Random(int.from_bytes(_digest(*name)))  # noqa: S311 (it makes test data; secrets come from `secrets`)
+    return random.Random(int.from_bytes(_digest(*name)))
 
 
 def identifier(*name: object, length: int = 20) -> str:

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 from datetime import date, datetime
+from functools import cached_property
 from typing import Literal
 
 Kind = Literal["checking", "savings", "credit_card", "loan"]
@@ -38,7 +39,7 @@ class Posting:
         return (self.posted_at or self.occurred_at).date()
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Account:
     """One account with its rows, newest first. `opening` is the booked balance before the first row, in the customer's view."""
 
@@ -64,18 +65,18 @@ class Account:
         """Whether this is a debt (credit card, loan) rather than an asset."""
         return self.kind in ("credit_card", "loan")
 
-    @property
+    @cached_property
     def booked(self) -> int:
         """Opening balance plus every booked row, in the customer's view: negative means owed."""
         return self.opening + sum(posting.amount for posting in self.postings if not posting.pending)
 
-    @property
+    @cached_property
     def holds(self) -> int:
         """What pending debits will take, as a negative number; a pending row whose posted twin is already booked no longer counts."""
         settled = {posting.reference for posting in self.postings if not posting.pending and posting.reference}
         return sum(p.amount for p in self.postings if p.pending and p.amount < 0 and p.transaction_id not in settled)
 
-    @property
+    @cached_property
     def available(self) -> int:
         """What can be spent now: booked less holds, plus the credit line of a card."""
         return self.booked + self.holds + self.credit_line

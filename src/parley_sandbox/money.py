@@ -10,9 +10,3 @@ def wire_number(minor: int, currency: str) -> Decimal:
     """The decimal for an amount in minor units: (241377, "USD") is 2413.77 and (1500, "JPY") is 1500. Raises KeyError on an unknown currency."""
     return Decimal(minor).scaleb(-EXPONENTS[currency])
 
-
-def scaled(cents: int, currency: str) -> int:
-    """A dollar-sized price in another currency's minor units, rounded as shops there would: whole tens of yen, cents elsewhere."""
-    if currency == "JPY":
-        return max(10, round(cents * 3 / 2 / 10) * 10)
-    return cents

@@ -138,7 +138,8 @@ CAST: tuple[Person, ...] = (
     Person(
         "mei", "Mei Castellanos", "Three children, one income, a shopping list: many small rows.",
         (_checking(254000, "Family"), _savings(418000, "Summer trip"), _card(750000, "Family card")),
-        "HARBOR FAMILY CLINIC", 348200, "twice", 214000, FAMILY_LIFE | {"children": 2.6, "groceries": 4.4}, ("mealcrate", "reelharbor"), frozenset({"duplicates"}),
+        "HARBOR FAMILY CLINIC", 348200, "twice", 214000, FAMILY_LIFE | {"children": 2.6, "groceries": 4.4},
+        ("mealcrate", "reelharbor"), frozenset({"duplicates"}),
     ),
     Person(
         "noor", "Noor Whitfield", "On the road for work: foreign charges with fees, hotels and rail.",
