@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import os
 import stat
+from base64 import b64encode
 from pathlib import Path
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from parley.log.errors import NotaryCannotStart
 from parley.proof import format_vkey
-from parley.proof.note import checkpoint_text, key_id, signed_note
+from parley.proof.note import key_id
 
 KEY_FILE = "log.key"
 VKEY_FILE = "log.vkey"
@@ -36,7 +37,18 @@ class LogKey:
 
     def note(self, size: int, root: bytes, signature: bytes) -> bytes:
         """The signed checkpoint as it is handed out."""
-        return signed_note(checkpoint_text(self.origin, size, root), self.origin, self._identifier, signature)
+        return signed_note(self.origin, self._identifier, size, root, signature)
+
+
+def checkpoint_text(origin: str, size: int, root: bytes) -> bytes:
+    """The bytes that a log signs (c2sp.org/tlog-checkpoint): three lines, each ended by a newline."""
+    return b"%s\n%d\n%s\n" % (origin.encode(), size, b64encode(root))
+
+
+def signed_note(origin: str, identifier: bytes, size: int, root: bytes, signature: bytes) -> bytes:
+    """A checkpoint with the log's signature line (c2sp.org/signed-note); `identifier` is the four-byte key id."""
+    encoded = b64encode(identifier + signature)
+    return b"%s\n\xe2\x80\x94 %s %s\n" % (checkpoint_text(origin, size, root), origin.encode(), encoded)
 
 
 def check_origin(origin: str) -> None:

@@ -7,26 +7,7 @@ from parley.proof.note import Checkpoint, Inclusion, Verifier, format_vkey
 from parley.proof.receipt import Receipt, VerifiedReceipt, format_receipt, parse_receipt, verify_receipt
 from parley.proof.rejection import ProofRejected
 
-__all__ = [
-    "EMPTY_ROOT",
-    "FORBIDDEN_PURPOSES",
-    "Checkpoint",
-    "Inclusion",
-    "ProofRejected",
-    "Receipt",
-    "VerifiedReceipt",
-    "Verifier",
-    "canonical",
-    "commitment",
-    "commitment_text",
-    "format_receipt",
-    "format_vkey",
-    "is_forbidden",
-    "leaf_hash",
-    "node_hash",
-    "parse_receipt",
-    "read_entry",
-    "root_from_inclusion",
-    "verify_consistency",
-    "verify_receipt",
-]
+__all__ = ["EMPTY_ROOT", "leaf_hash", "node_hash", "root_from_inclusion", "verify_consistency"]
+__all__ += ["Checkpoint", "Inclusion", "ProofRejected", "Verifier", "format_vkey"]
+__all__ += ["Receipt", "VerifiedReceipt", "format_receipt", "parse_receipt", "verify_receipt"]
+__all__ += ["FORBIDDEN_PURPOSES", "canonical", "commitment", "commitment_text", "is_forbidden", "read_entry"]

@@ -18,6 +18,7 @@ ENTRY_BYTES_MAX = 512
 SALT_BYTES = 32
 INTEGER_MAX = 2**53 - 1
 COMMITMENT_DOMAIN = b"parley/v1/commit\0"
+_encode = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode
 
 
 def commitment(salt: bytes, private: bytes) -> bytes:
@@ -34,7 +35,7 @@ def commitment_text(salt: bytes, private: bytes) -> str:
 
 def canonical(value: Mapping[str, Any]) -> bytes:
     """The canonical JSON of an object: sorted keys, no spaces, UTF-8."""
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode()
+    return _encode(value).encode()
 
 
 def read_entry(entry: bytes) -> dict[str, str | int]:

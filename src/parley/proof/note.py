@@ -48,7 +48,7 @@ class Verifier:
     """
 
     def __init__(self, vkey: str) -> None:
-        self.name, self._key_id, self._key = _read_vkey(vkey)
+        self.name, self._key_id, self._key = read_vkey(vkey)
         self._kept: dict[bytes, Checkpoint] = {}
 
     def verify_inclusion(self, entry: bytes, inclusion: Inclusion) -> Checkpoint:
@@ -91,16 +91,6 @@ def format_vkey(name: str, public_key: bytes) -> str:
     return f"{name}+{key_id(name, public_key).hex()}+{b64encode(ED25519 + public_key).decode()}"
 
 
-def checkpoint_text(origin: str, size: int, root: bytes) -> bytes:
-    """The bytes that a log signs: three lines, each ended by a newline."""
-    return b"%s\n%d\n%s\n" % (origin.encode(), size, b64encode(root))
-
-
-def signed_note(text: bytes, name: str, identifier: bytes, signature: bytes) -> bytes:
-    """A note with one signature line."""
-    return b"%s\n\xe2\x80\x94 %s %s\n" % (text, name.encode(), b64encode(identifier + signature))
-
-
 def read_checkpoint(text: bytes) -> Checkpoint:
     """The three lines of a checkpoint; an extension line is refused, for this log writes none."""
     lines = text.decode().split("\n")
@@ -130,7 +120,8 @@ def decode_base64(text: str, code: str) -> bytes:
     return data
 
 
-def _read_vkey(vkey: str) -> tuple[str, bytes, Ed25519PublicKey]:
+def read_vkey(vkey: str) -> tuple[str, bytes, Ed25519PublicKey]:
+    """Name, key id (4 bytes) and key of a `vkey` text."""
     name, identifier, encoded = [*vkey.strip().split("+", 2), "", ""][:3]
     key = decode_base64(encoded, "vkey")
     if not name or len(key) != 33 or key[:1] != ED25519 or key_id(name, key[1:]).hex() != identifier:
