@@ -3,42 +3,53 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from datetime import datetime
+from datetime import datetime, timedelta
 
-from parley.model.grants import Grant, GrantState
+from parley.model.grants import GRANT_LIFETIME_MAX, Grant, GrantState
 from parley.model.refusals import GrantExpired, GrantRevoked, NotConsented, Refusal
 from parley.model.stages import Permission, Request
+from parley.model.words import Provenance
+
+CLOCK_SKEW_MAX = timedelta(minutes=5)
+"""A grant from further ahead means that the clock went back, and then an expiry proves nothing."""
 
 
 def check_consent(request: Request, grants: Iterable[Grant], now: datetime) -> Permission:
-    """The grant that covers the whole request. Grants are never added up: two halves are not one consent.
+    """The newest grant that covers the whole request. Grants are never added up: two halves are not one consent.
 
-    Raises the refusal of the grant that came nearest: GrantRevoked and GrantExpired are only said of a grant that would have covered
-    everything, so that a customer who never agreed is not told that she took something back.
+    Raises NotConsented where none ever covered it, else GrantRevoked or GrantExpired after the newest that would have: a customer who
+    never agreed is not told that she took something back, and the order in which grants are read changes nothing.
     """
-    nearest: Refusal = NotConsented()
-    for grant in grants:
+    nearest: Refusal | None = None
+    for grant in sorted(grants, key=lambda each: (each.created_at, each.id), reverse=True):
         accounts = covers(grant, request)
-        if accounts is None:
+        if accounts is None or now < grant.created_at - CLOCK_SKEW_MAX:
             continue
-        if grant.state is not GrantState.ACTIVE:
-            nearest = GrantRevoked()
-        elif now >= grant.expires_at:
-            nearest = GrantExpired()
-        else:
+        if is_live(grant, now):
             return Permission(grant, request, accounts)
-    raise nearest
+        nearest = nearest or (GrantExpired() if grant.state is GrantState.ACTIVE else GrantRevoked())
+    raise nearest or NotConsented()
+
+
+def is_live(grant: Grant, now: datetime) -> bool:
+    """Neither taken back nor run out. Whatever a row says, no grant outlives the law's year."""
+    return grant.state is GrantState.ACTIVE and now < min(grant.expires_at, grant.created_at + GRANT_LIFETIME_MAX)
 
 
 def covers(grant: Grant, request: Request) -> tuple[str, ...] | None:
-    """The accounts that the request is answered from, or None where the grant says less than is asked."""
+    """The accounts that the request is answered from, or None where the grant says less than is asked.
+
+    Under a grant for on-platform transactions only, rows are never shown: this release makes no payments on any platform, so every row is
+    off-platform.
+    """
     agreed = (
         grant.customer == request.customer
         and grant.platform == request.platform
         and grant.channel == request.channel
         and grant.purpose is request.purpose
         and request.projection in grant.projections
-        and request.lookback_days <= grant.lookback_days
+        and 0 <= request.lookback_days <= grant.lookback_days
+        and (grant.provenance is Provenance.ANY or not request.projection.reads_transactions)
     )
     wanted = request.accounts or grant.accounts
     if not agreed or not wanted or not set(wanted) <= set(grant.accounts):

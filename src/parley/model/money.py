@@ -11,6 +11,9 @@ import msgspec
 MINOR_UNITS_MAX = 10**15
 """No account of ours holds more; a larger figure is a fault at the source, not a fortune."""
 
+DIGITS_MAX = 40
+"""Written digits of one amount; no bank needs more, and a longer one only costs time."""
+
 _CENTS = ["USD", "EUR", "GBP", "CHF", "CAD", "AUD", "NZD", "SEK", "NOK", "DKK", "PLN", "CZK", "HUF", "MXN", "INR", "BRL", "CNY", "SGD", "HKD", "ZAR"]
 _WHOLE = ["JPY", "KRW", "CLP", "ISK", "VND"]
 _THOUSANDTHS = ["BHD", "KWD", "JOD", "OMR", "TND"]
@@ -58,17 +61,30 @@ def exponent_of(currency: str) -> int:
 
 def money_from_decimal(amount: Decimal, currency: str) -> Money:
     """Exact conversion of major units. Raises UncertainMoney for a fraction of a minor unit, a non-number, or an absurd size."""
+    exponent = exponent_of(currency)
     if not amount.is_finite():
         raise UncertainMoney("not a finite amount")
+    if not amount:
+        return Money(0, currency)
     if amount.adjusted() > 18:
         raise UncertainMoney("an amount beyond any account")
-    scaled = amount.scaleb(exponent_of(currency))
-    minor = int(scaled)
-    if minor != scaled:
+    return Money(minor_units(amount, exponent), currency)
+
+
+def minor_units(amount: Decimal, exponent: int) -> int:
+    """Whole-number arithmetic on the digits: the decimal context would round a long fraction away and call it exact."""
+    sign, digits, power = amount.as_tuple()
+    if len(digits) > DIGITS_MAX or not isinstance(power, int) or amount.adjusted() < -exponent:
         raise UncertainMoney("a fraction of a minor unit")
-    if abs(minor) > MINOR_UNITS_MAX:
+    shift = power + exponent
+    whole = int("".join(map(str, digits)))
+    factor: int = 10 ** abs(shift)
+    minor, rest = divmod(whole, factor) if shift < 0 else (whole * factor, 0)
+    if rest:
+        raise UncertainMoney("a fraction of a minor unit")
+    if minor > MINOR_UNITS_MAX:
         raise UncertainMoney("an amount beyond any account")
-    return Money(minor, currency)
+    return -minor if sign else minor
 
 
 SYMBOLS: Mapping[str, str] = MappingProxyType({"USD": "$", "EUR": "€", "GBP": "£", "JPY": "¥"})

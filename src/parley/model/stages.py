@@ -12,6 +12,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import date, datetime
 from decimal import Decimal
+from hashlib import sha256
+from typing import final
 
 import msgspec
 
@@ -161,12 +163,14 @@ class SealedEntry(Discreet, frozen=True):
     side: bytes
 
 
+@final
 @dataclass(frozen=True, slots=True)
 class Release:
     """An answer and the proof that it was recorded. It cannot be built without one: no receipt, no release.
 
     This is all that a channel is ever handed for delivery, and all that a customer needs to check the log later.
-    Raises ProofRejected when the proof, the head's signature, the commitment or the channel is not right.
+    Raises ProofRejected when the proof, the head's signature, the commitment, the answer or the channel is not right.
+    Nobody may derive from it: a subclass could leave the checks out.
     """
 
     question: Question
@@ -174,15 +178,13 @@ class Release:
     inclusion: Inclusion
     verifier: Verifier = field(repr=False, compare=False)
 
+    def __init_subclass__(cls) -> None:
+        raise TypeError("A Release is not derived from: its checks are the promise.")
+
     def __post_init__(self) -> None:
         self.verifier.verify_inclusion(self.sealed.entry, self.inclusion)
-        public = msgspec.json.decode(self.sealed.entry, type=dict[str, str | int])
-        if public["c"] != commitment_text(self.sealed.salt, self.sealed.private):
-            raise ProofRejected("commitment", "The recorded commitment is to another answer.")
-        if public["k"] != "release" or public["ch"] != self.question.channel or public["p"] != self.question.platform:
-            raise ProofRejected("wrong_channel", "The entry was recorded for another channel or platform.")
-        if self.question.channel != self.sealed.disclosure.ruling.permission.request.channel:
-            raise ProofRejected("wrong_channel", "The answer was made for another channel.")
+        check_public_half(self.sealed, self.question)
+        check_private_half(self.sealed)
 
     @property
     def answer(self) -> Answer:
@@ -191,3 +193,46 @@ class Release:
     @property
     def ruling(self) -> Ruling:
         return self.sealed.disclosure.ruling
+
+
+def answer_digest(answer: Answer) -> str:
+    """SHA-256 (hex) of the answer's text. Inside the salted private half only: alone, a digest of a short answer could be guessed."""
+    return sha256(answer.text.encode()).hexdigest()
+
+
+def check_public_half(sealed: SealedEntry, question: Question) -> None:
+    """The recorded words are those of this ruling and of this question: an entry of something milder does not cover what leaves."""
+    request = sealed.disclosure.ruling.permission.request
+    public = fields_of(sealed.entry)
+    try:
+        committed = commitment_text(sealed.salt, sealed.private)
+    except ValueError:
+        raise ProofRejected("commitment", "The salt is not 32 bytes long.") from None
+    if public.get("c") != committed:
+        raise ProofRejected("commitment", "The recorded commitment is to another answer.")
+    if public.get("k") != "release" or (public.get("ch"), public.get("p")) != (question.channel, question.platform):
+        raise ProofRejected("wrong_channel", "The entry was recorded for another channel or platform.")
+    if (question.channel, question.platform) != (request.channel, request.platform):
+        raise ProofRejected("wrong_channel", "The answer was made for another channel or platform.")
+    recorded = (public.get("u"), public.get("d"), public.get("pol"))
+    if recorded != (request.purpose.dpv, request.projection.value, sealed.disclosure.ruling.policy_digest):
+        raise ProofRejected("wrong_ruling", "The entry was recorded for another purpose, projection or policy.")
+
+
+def check_private_half(sealed: SealedEntry) -> None:
+    """What the customer's receipt opens to is this very answer under this very grant, and a card says nothing beyond the recorded text."""
+    answer, grant = sealed.disclosure.answer, sealed.disclosure.ruling.permission.grant
+    private = fields_of(sealed.private)
+    if private.get("answer_sha256") != answer_digest(answer):
+        raise ProofRejected("wrong_answer", "The private half was made for another answer.")
+    if (private.get("grant"), private.get("grant_version")) != (grant.id, grant.version):
+        raise ProofRejected("wrong_grant", "The private half was made under another grant.")
+    if any(line.label not in answer.text or line.value not in answer.text for line in answer.lines):
+        raise ProofRejected("wrong_answer", "The card says something that the recorded text does not say.")
+
+
+def fields_of(half: bytes) -> dict[str, object]:
+    try:
+        return msgspec.json.decode(half, type=dict[str, object])
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        raise ProofRejected("entry_form", "A half of the entry is not a JSON object.") from None

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from parley.model.refusals import DeliveryUnavailable, NotAllowed, PlatformUnknown
+from parley.model.refusals import BudgetSpent, DeliveryUnavailable, NotAllowed, PlatformUnknown
 from parley.model.stages import Permission, Question, Ruling
-from parley.model.words import Delivery
+from parley.model.words import Delivery, Provenance
 from parley.policy.load import Policy
 
 DELIVERIES_BUILT = frozenset({Delivery.INLINE})
@@ -18,7 +18,8 @@ def allows_platform(question: Question, policy: Policy) -> None:
 
 
 def rule(permission: Permission, policy: Policy) -> Ruling:
-    """What the bank allows of the request, how far and how delivered. Raises NotAllowed with the rule's reason, or DeliveryUnavailable.
+    """What the bank allows of the request, how far and how delivered. Raises NotAllowed with the rule's reason, DeliveryUnavailable, or
+    BudgetSpent where a grant leaves no row at all.
 
     The stricter of policy and grant always wins. Lookback beyond the rule's limit is refused rather than cut short without a word.
     """
@@ -30,10 +31,15 @@ def rule(permission: Permission, policy: Policy) -> Ruling:
         refusal = NotAllowed("forbidden by a rule", plain_words=verdict.reason, rule=verdict.rules[0])
         refusal.basis = verdict.basis
         raise refusal
+    if request.projection.reads_transactions and verdict.provenance is not Provenance.ANY:
+        raise NotAllowed("off-platform transactions stay off this platform", rule=verdict.rules[0])
     if request.lookback_days > verdict.lookback_days_max:
         raise NotAllowed("further back than the rule allows", rule=verdict.rules[0])
     delivery = min(verdict.delivery, grant.delivery, key=tuple(Delivery).index)
     if delivery not in DELIVERIES_BUILT:
         raise DeliveryUnavailable(rule=verdict.rules[0])
     rows_max = min(verdict.rows_max, grant.budget.rows_per_day, request.rows)
+    if request.projection.reads_transactions and rows_max < 1:
+        # Asking the bank for no rows would end in "there are no transactions", which is not so.
+        raise BudgetSpent(rule=verdict.rules[0])
     return Ruling(permission, policy.digest, verdict.rules, request.projection.fields, delivery, rows_max)

@@ -12,7 +12,7 @@ from hashlib import sha256
 import msgspec
 
 from parley.model.refusals import Basis
-from parley.model.stages import Answer, Disclosure, Question, SealedEntry
+from parley.model.stages import Disclosure, Question, SealedEntry, answer_digest
 from parley.proof import canonical, commitment_text
 from parley.release.ports import Vault
 
@@ -85,11 +85,6 @@ def refusal_entry(question: Question, *, code: str, basis: Basis, policy_digest:
     if rule is not None:
         facts["rule"] = sha256(rule.encode()).hexdigest()[:16]
     return canonical(facts)
-
-
-def answer_digest(answer: Answer) -> str:
-    """SHA-256 (hex) of the answer's text. Inside the salted private half only: alone, a digest of a short answer could be guessed."""
-    return sha256(answer.text.encode()).hexdigest()
 
 
 def bucket(now: datetime) -> int:

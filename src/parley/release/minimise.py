@@ -4,24 +4,39 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import date
+from unicodedata import category
 
 from parley.model.extensions import Offering, Order
 from parley.model.ledger import Balance, LinkedAccount, Statement, Transaction, TransactionState
+from parley.model.money import UncertainMoney
 from parley.model.refusals import BankUncertain
 from parley.model.stages import Disclosure, RuledBalance, RuledTransaction, RuledValues, Ruling
 from parley.model.words import Field
+
+BALANCES = frozenset({Field.BALANCE_AVAILABLE, Field.BALANCE_BOOKED})
+ROW = frozenset({Field.TRANSACTION_AMOUNT, Field.TRANSACTION_DATE, Field.TRANSACTION_STATE})
+"""Without these a row says nothing, so a ruling that leaves one out shows no row."""
+NAME_CHARACTERS_MAX = 60
+UNSEEN = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
 
 
 def minimise(statement: Statement, order: Order, ruling: Ruling, offering: Offering, today: date) -> Disclosure:
     """The answer, made of ruled values only. What the bank sent beyond the order is dropped here a second time, whoever the connector is."""
     known = {account.ref: account for account in order.accounts}
+    told = [each for each in statement.balances if each.ref in known and not ruling.fields.isdisjoint(BALANCES)]
+    if len({each.ref for each in told}) != len(told):
+        raise BankUncertain("two balances of one account")
+    silent = not ruling.fields.isdisjoint(BALANCES) and len(told) < len(known)
     values = RuledValues(
-        balances=tuple(ruled_balance(each, known, ruling.fields) for each in statement.balances if each.ref in known),
+        balances=tuple(ruled_balance(each, known, ruling.fields) for each in told),
         transactions=ruled_rows(statement.transactions, known, order, ruling),
-        partial=statement.partial,
+        partial=statement.partial or silent,
         as_of=statement.fetched_at,
     )
-    answer = offering.answer(values, ruling.permission.request.slots, today)
+    try:
+        answer = offering.answer(values, ruling.permission.request.slots, today)
+    except UncertainMoney:
+        raise BankUncertain("a currency that cannot be told exactly") from None
     return Disclosure(ruling, answer, statement.interaction_id, statement.fetched_at)
 
 
@@ -34,7 +49,7 @@ def ruled_balance(balance: Balance, known: Mapping[str, LinkedAccount], fields: 
     return RuledBalance(
         available=balance.available if Field.BALANCE_AVAILABLE in fields else None,
         booked=balance.booked if Field.BALANCE_BOOKED in fields else None,
-        name=account.name if Field.ACCOUNT_NAME in fields else None,
+        name=one_line(account.name) if Field.ACCOUNT_NAME in fields else None,
         kind=account.kind,
     )
 
@@ -42,11 +57,19 @@ def ruled_balance(balance: Balance, known: Mapping[str, LinkedAccount], fields: 
 def ruled_rows(rows: tuple[Transaction, ...], known: Mapping[str, LinkedAccount], order: Order, ruling: Ruling) -> tuple[RuledTransaction, ...]:
     """Newest first, inside the ordered window, no more than ruled; the pending row of a booked one is dropped."""
     fields = ruling.fields
-    if Field.TRANSACTION_AMOUNT not in fields:
+    if not fields >= ROW:
         return ()
-    booked = {row.replaces for row in rows if row.replaces}
-    inside = [row for row in rows if row.ref in known and order.since <= row.on <= order.until and row.id not in booked]
+    booked = {(row.ref, row.replaces) for row in rows if row.replaces and row.replaces != row.id}
+    inside = [row for row in rows if row.ref in known and order.since <= row.on <= order.until and (row.ref, row.id) not in booked]
     shown = [row for row in inside if row.state is not TransactionState.REJECTED]
     shown.sort(key=lambda row: row.on, reverse=True)
     merchants = Field.TRANSACTION_MERCHANT in fields
-    return tuple(RuledTransaction(row.amount, row.on, row.state, row.merchant if merchants else None) for row in shown[: ruling.rows_max])
+    kept = shown[: max(0, ruling.rows_max)]
+    return tuple(RuledTransaction(row.amount, row.on, row.state, one_line(row.merchant) if merchants and row.merchant else None) for row in kept)
+
+
+def one_line(text: str) -> str:
+    """A stranger's name as one short visible line: no line breaks, nothing that turns the reading direction and so a figure around."""
+    visible = "".join(" " if category(sign) in UNSEEN else sign for sign in text[: NAME_CHARACTERS_MAX * 4])
+    short = " ".join(visible.split())
+    return short if len(short) <= NAME_CHARACTERS_MAX else short[: NAME_CHARACTERS_MAX - 1].rstrip() + "…"

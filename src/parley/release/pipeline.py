@@ -3,15 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
-from datetime import date, datetime, timedelta, tzinfo
+from datetime import UTC, date, datetime, timedelta, tzinfo
+from pathlib import PurePath
+from traceback import extract_tb
 from typing import TypeAlias
 from uuid import UUID
 
-from parley.consent import check_consent
+from parley.consent import check_consent, is_live
 from parley.model.extensions import Bank, Channel, Offering, OfferingCard, Order, Understanding, Understood
-from parley.model.ledger import LinkedAccount
-from parley.model.refusals import Fault, LinkLost, NoSuitableAccount, NotLinked, NotUnderstood, OfferingUnknown, Refusal
+from parley.model.grants import Grant
+from parley.model.refusals import (
+    BankUnavailable,
+    Fault,
+    LinkLost,
+    LogUnavailable,
+    NoSuitableAccount,
+    NotLinked,
+    NotUnderstood,
+    OfferingUnknown,
+    Refusal,
+)
 from parley.model.stages import Envelope, Question, Release, Request, Ruling
 from parley.policy import Policy, allows_platform, purpose_named, rule
 from parley.proof import ProofRejected, Verifier
@@ -93,18 +106,19 @@ async def release(envelope: Envelope, channel: Channel, house: House) -> Release
         permission = check_consent(request, case.grants, house.clock())
         # 5. Does the bank allow it, how far, and how delivered? Then charge the grant's budget, so that a repeat gets nothing.
         ruling = rule(permission, policy)
-        await house.records.claim(question, permission.grant, day=question.asked_at.date(), rows=charge(ruling))
+        await house.records.claim(question, permission.grant, day=house.clock().astimezone(UTC).date(), rows=charge(ruling))
         laps.mark("rule")
         # 6. Ask the bank for the ruled fields of the permitted accounts, and for no others.
+        vault = vault_of(case)
         order = order_from(ruling, case, house)
-        credential = await house.credentials.credential(case)
-        statement = await bank_of(case, house).fetch(credential, order)
+        bank = bank_of(case, house)
+        statement = await bank.fetch(await house.credentials.credential(case), order)
         laps.mark("bank")
         # 7. Drop what was not ruled; let the offering put the rest into words.
-        disclosure = minimise(statement, order, ruling, house.offerings[request.offering], today(question, house))
+        disclosure = minimise(statement, order, ruling, house.offerings[request.offering], today(house))
         # 8. Record it and wait until that is durable. The notary compares the grant's version as it commits. The release checks its own
         #    proof as it is built, so an unproven one never exists.
-        sealed = seal_entry(disclosure, vault_of(case), house.random_bytes(NONCE_BYTES), house.clock())
+        sealed = seal_entry(disclosure, vault, house.random_bytes(NONCE_BYTES), house.clock())
         grant = permission.grant
         laps.mark("minimise")
         inclusion = await house.log.record(sealed.entry, sealed.side, handle=grant.handle, version=grant.version)
@@ -112,12 +126,26 @@ async def release(envelope: Envelope, channel: Channel, house: House) -> Release
         laps.mark("record")
         return Released(released, laps.ms)
     except ProofRejected as error:
-        return Declined(question, Fault(f"the log's answer did not prove itself: {error.code}"), laps.ms)
+        return Declined(question, LogUnavailable(f"the log's answer did not prove itself: {error.code}"), laps.ms)
     except LinkLost as reason:
-        await house.credentials.forget(case)
+        await forget(case, house)
         return await decline(question, reason, policy, house, laps)
     except (Refusal, NotUnderstood, Fault) as reason:
         return await decline(question, reason, policy, house, laps)
+    except Exception as mistake:
+        # A mistake in an extension's code. Its message or traceback may quote a figure, so only its kind and place go on.
+        return Declined(question, Fault(place_of(mistake)), laps.ms)
+
+
+async def forget(case: CaseFile, house: House) -> None:
+    """Where even that cannot be recorded now, the bank will say it again next time."""
+    with suppress(Fault):
+        await house.credentials.forget(case)
+
+
+def place_of(mistake: Exception) -> str:
+    frame = extract_tb(mistake.__traceback__)[-1]
+    return f"{type(mistake).__name__} in {frame.name}, line {frame.lineno} of {PurePath(frame.filename).name}"
 
 
 async def decline(question: Question | None, reason: Reason, policy: Policy, house: House, laps: Laps) -> Declined:
@@ -145,14 +173,14 @@ def request_from(question: Question, case: CaseFile, house: House) -> Request:
     """Raises PurposeUnknown, PurposeForbidden, NotLinked, NotUnderstood or OfferingUnknown, in this order."""
     named = purpose_named(question.purpose_named) if question.purpose_named is not None else None
     understood = house.understanding.understand(
-        question.text, offerings=house.cards, nicknames=[each.name for each in case.accounts], today=today(question, house)
+        question.text, offerings=house.cards, nicknames=[each.name for each in case.accounts], today=today(house)
     )
     if case.customer is None:
         raise NotLinked()
     offering = house.offerings.get(understood.offering)
     if offering is None:
         raise OfferingUnknown()
-    granted = frozenset(each for grant in case.grants for each in grant.projections)
+    granted = frozenset(each for grant in grants_in_force(case, house) for each in grant.projections)
     need = offering.needs(understood.slots, granted)
     return Request(
         customer=case.customer,
@@ -161,7 +189,7 @@ def request_from(question: Question, case: CaseFile, house: House) -> Request:
         offering=offering.name,
         purpose=named or offering.purpose,
         projection=need.projection,
-        accounts=accounts_wanted(understood, case.accounts),
+        accounts=accounts_wanted(understood, case),
         lookback_days=need.lookback_days,
         rows=need.rows,
         slots=understood.slots,
@@ -169,24 +197,41 @@ def request_from(question: Question, case: CaseFile, house: House) -> Request:
     )
 
 
-def accounts_wanted(understood: Understood, linked: tuple[LinkedAccount, ...]) -> tuple[str, ...]:
-    """Refs of the accounts that the customer named, by her name for them or by their kind; empty where she named none: all granted ones."""
+def grants_in_force(case: CaseFile, house: House) -> tuple[Grant, ...]:
+    """The live grants; where none is left all of them, so that the customer hears what became of hers."""
+    now = house.clock()
+    return tuple(each for each in case.grants if is_live(each, now)) or case.grants
+
+
+def accounts_wanted(understood: Understood, case: CaseFile) -> tuple[str, ...]:
+    """Refs of the accounts that the customer named, by her name for them or by their kind; empty where she named none: all granted ones.
+
+    A kind means those of that kind that she granted: what else she has at her bank is not even hinted at.
+    """
     name = understood.slots.account
     if name is None:
         return ()
-    by_name = tuple(each.ref for each in linked if each.name == name)
-    by_kind = tuple(each.ref for each in linked if each.kind.value.replace("_", " ") == name)
+    granted = {ref for grant in case.grants for ref in grant.accounts}
+    by_name = tuple(each.ref for each in case.accounts if each.name == name)
+    by_kind = tuple(each.ref for each in case.accounts if each.ref in granted and each.kind.value.replace("_", " ") == name)
     if not (by_name or by_kind):
         raise NoSuitableAccount()
     return by_name or by_kind
 
 
 def order_from(ruling: Ruling, case: CaseFile, house: House) -> Order:
-    """What the bank is asked for: the ruled fields of the permitted accounts, no further back than requested, no more rows than ruled."""
+    """What the bank is asked for: the ruled fields of the permitted accounts, no further back than requested, no more rows than ruled.
+
+    The days count from our own clock: a platform that says when a question was asked could otherwise reach back as far as it likes.
+    Raises NoSuitableAccount when an account that was granted is no longer linked.
+    """
     permission = ruling.permission
-    until = permission.request.asked_at.date() + timedelta(days=1)
+    accounts = tuple(each for each in case.accounts if each.ref in permission.accounts)
+    if {each.ref for each in accounts} != set(permission.accounts):
+        raise NoSuitableAccount("a granted account is no longer linked")
+    until = house.clock().astimezone(UTC).date() + timedelta(days=1)
     return Order(
-        accounts=tuple(each for each in case.accounts if each.ref in permission.accounts),
+        accounts=accounts,
         fields=ruling.fields,
         since=until - timedelta(days=permission.request.lookback_days + 1),
         until=until,
@@ -200,9 +245,9 @@ def charge(ruling: Ruling) -> int:
     return ruling.rows_max if ruling.permission.request.projection.reads_transactions else 0
 
 
-def today(question: Question, house: House) -> date:
-    """The customer's date, in the bank's time zone."""
-    return question.asked_at.astimezone(house.time_zone).date()
+def today(house: House) -> date:
+    """The date in the bank's time zone, by our own clock and not by what a platform says."""
+    return house.clock().astimezone(house.time_zone).date()
 
 
 def vault_of(case: CaseFile) -> Vault:
@@ -212,8 +257,10 @@ def vault_of(case: CaseFile) -> Vault:
 
 
 def bank_of(case: CaseFile, house: House) -> Bank:
-    """Raises LinkLost when the bank that was linked is no longer among the bank's settings, or the link has ended."""
-    bank = house.banks.get(case.bank or "")
-    if bank is None or case.tokens is None:
+    """Raises LinkLost when the link has ended, BankUnavailable when the settings no longer name that bank: a slip there ends no link."""
+    if case.tokens is None:
         raise LinkLost()
+    bank = house.banks.get(case.bank or "")
+    if bank is None:
+        raise BankUnavailable("the linked bank is not among the settings")
     return bank

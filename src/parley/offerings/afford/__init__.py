@@ -8,7 +8,7 @@ from decimal import Decimal
 from parley.model.extensions import Need
 from parley.model.ledger import AccountKind
 from parley.model.money import Money, UncertainMoney, in_words, money_from_decimal
-from parley.model.refusals import BankUncertain, NoSuitableAccount
+from parley.model.refusals import BankUncertain, NoSuitableAccount, NotUnderstood
 from parley.model.stages import Answer, RuledBalance, RuledValues, Slots
 from parley.model.words import Projection, Purpose
 
@@ -21,13 +21,16 @@ class Afford:
     projections = (Projection.AFFORD_YESNO,)
 
     def needs(self, slots: Slots, granted: frozenset[Projection]) -> Need:
+        """Raises NotUnderstood where no sum above zero was named: "yes, you can afford nothing" would still tell who is overdrawn."""
+        sum_named(slots)
         return Need(Projection.AFFORD_YESNO)
 
     def answer(self, values: RuledValues, slots: Slots, today: date) -> Answer:
         """Compares the sum with what is available to spend, pending payments already taken off.
 
         Checking accounts decide; savings only where no checking account was granted; credit never counts as one's own money.
-        Raises NoSuitableAccount where nothing in the asked currency was granted, BankUncertain where a balance is missing.
+        Raises NoSuitableAccount where nothing in the asked currency was granted, BankUncertain where a balance is missing,
+        NotUnderstood where no sum was named.
         """
         accounts = spendable(values.balances)
         if values.partial or any(each.available is None for each in accounts):
@@ -37,6 +40,13 @@ class Afford:
         own = sum(each.minor for each in sums if each.currency == price.currency)
         word = "Yes" if own >= price.minor else "No"
         return Answer(f"{word}, you {'can' if word == 'Yes' else 'cannot'} afford {in_words(price)} right now.", (), 1)
+
+
+def sum_named(slots: Slots) -> Decimal:
+    amount = slots.amount
+    if amount is None or not amount.is_finite() or amount <= 0:
+        raise NotUnderstood()
+    return amount
 
 
 def spendable(balances: tuple[RuledBalance, ...]) -> list[RuledBalance]:
@@ -54,7 +64,7 @@ def price_of(slots: Slots, sums: list[Money]) -> Money:
     if currency is None or currency not in currencies:
         raise NoSuitableAccount(plain_words="I can only compare with accounts in the same currency. Say for example: can I afford 640 USD?")
     try:
-        return money_from_decimal(slots.amount if slots.amount is not None else Decimal(0), currency)
+        return money_from_decimal(sum_named(slots), currency)
     except UncertainMoney:
         raise NoSuitableAccount(plain_words="I can't work with that sum. Say for example: can I afford 640?") from None
 

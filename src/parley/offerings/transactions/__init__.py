@@ -7,11 +7,14 @@ from datetime import date
 from parley.model.extensions import Need
 from parley.model.ledger import TransactionState
 from parley.model.money import in_words
+from parley.model.refusals import BankUncertain
 from parley.model.stages import Answer, AnswerLine, RuledTransaction, RuledValues, Slots
 from parley.model.words import Projection, Purpose
 
 LOOKBACK_DAYS = 30
 ROWS_DEFAULT = 5
+MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
+"""Not strftime: that would speak whatever language the process was started in."""
 
 
 class Transactions:
@@ -29,11 +32,16 @@ class Transactions:
         return Need(wanted, LOOKBACK_DAYS, slots.count or ROWS_DEFAULT)
 
     def answer(self, values: RuledValues, slots: Slots, today: date) -> Answer:
-        """The newest rows, as many as were asked for, at most all that the ruling let through."""
+        """The newest rows, as many as were asked for, at most all that the ruling let through.
+
+        Raises BankUncertain where nothing came and something is missing: "there are none" would be a guess.
+        """
         rows = values.transactions
+        if values.partial and not rows:
+            raise BankUncertain("no row came and something is missing")
         missing = " Something could not be read just now, so there may be more." if values.partial else ""
         if not rows:
-            return Answer(f"There are no transactions in the last {LOOKBACK_DAYS} days.{missing}", (), 1)
+            return Answer(f"There are no transactions in the last {LOOKBACK_DAYS} days.", (), 1)
         lines = tuple(AnswerLine(label_of(row, today), amount_of(row)) for row in rows)
         heading = "Your latest transaction:" if len(rows) == 1 else f"Your latest {len(rows)} transactions:"
         return Answer(f"{heading} " + "; ".join(f"{line.label}: {line.value}" for line in lines) + f".{missing}", lines, len(rows))
@@ -41,7 +49,8 @@ class Transactions:
 
 def label_of(row: RuledTransaction, today: date) -> str:
     days = (today - row.on).days
-    when = {0: "Today", 1: "Yesterday"}.get(days, f"{row.on.day} {row.on:%b}" + ("" if row.on.year == today.year else f" {row.on.year}"))
+    year = "" if row.on.year == today.year else f" {row.on.year}"
+    when = {0: "Today", 1: "Yesterday"}.get(days, f"{row.on.day} {MONTHS[row.on.month - 1]}{year}")
     pending = " (pending)" if row.state is TransactionState.PENDING else ""
     return f"{when}{', ' + row.merchant if row.merchant else ''}{pending}"
 
