@@ -1,0 +1,52 @@
+"""A figure as it stands on the wire, turned into minor units without ever being a float."""
+
+from __future__ import annotations
+
+from decimal import Decimal, InvalidOperation
+
+import msgspec
+
+from parley.model.money import MINOR_UNITS_MAX, Money, UncertainMoney, exponent_of, money_from_decimal
+
+NOTHING = msgspec.Raw(b"")
+"""Where a figure is missing from the answer."""
+
+CHARS_MAX = 28
+"""No more digits than decimal arithmetic keeps exactly, so that nothing is rounded on the way to a check."""
+
+_QUOTE = ord('"')
+
+
+def is_missing(raw: msgspec.Raw) -> bool:
+    """Absent, null, or an empty string: some banks send `""` for a figure that they don't have."""
+    return bytes(raw) in (b"", b"null", b'""')
+
+
+def is_text(raw: msgspec.Raw) -> bool:
+    """Whether the figure came as a string instead of a number."""
+    return bytes(raw)[:1] == b'"'
+
+
+def read_money(raw: msgspec.Raw, currency: str) -> Money:
+    """Exact minor units of a JSON number or a string that holds one. Raises UncertainMoney for anything else; the message holds no figure."""
+    figure = bytes(raw)
+    exponent = exponent_of(currency)
+    if exponent == 2 and figure[-3:-2] == b"." and len(figure) < 18 and figure[0] != _QUOTE:
+        # The common case, 1.7 times cheaper than Decimal: JSON's grammar was checked, so only a sign, digits and one point can stand here
+        # (an exponent in front of the point would not be JSON).
+        minor = int(figure[:-3] + figure[-2:])
+        if abs(minor) <= MINOR_UNITS_MAX:
+            return Money(minor, currency)
+        raise UncertainMoney("an amount beyond any account")
+    return money_from_decimal(_decimal(figure), currency)
+
+
+def _decimal(figure: bytes) -> Decimal:
+    if figure[:1] == b'"':
+        figure = figure[1:-1].strip()
+    if not 0 < len(figure) <= CHARS_MAX or figure.strip(b"0123456789+-.eE"):
+        raise UncertainMoney("not a number")
+    try:
+        return Decimal(figure.decode("ascii"))
+    except (InvalidOperation, UnicodeDecodeError):
+        raise UncertainMoney("not a number") from None
