@@ -1,0 +1,80 @@
+"""What every drawer of the records shares: the driver, the keys, the clock, and bounded memories of what was unwrapped."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable, Hashable
+from datetime import UTC, datetime, timedelta
+from typing import Generic, TypeVar
+
+from parley.store.driver import Driver
+from parley.store.keys import KeyRing
+from parley.store.vault import CustomerVault, GatewayKeys
+
+Clock = Callable[[], datetime]
+"""Now, UTC and aware."""
+
+CASES_MAX = 2_048
+VAULTS_MAX = 4_096
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND = timedelta(microseconds=1)
+
+Key = TypeVar("Key", bound=Hashable)
+Kept = TypeVar("Kept")
+
+
+class Memory(Generic[Key, Kept]):
+    """The last `size` things used, in memory only. Keys are the exact stored bytes, so a changed or deleted row is never answered from here."""
+
+    def __init__(self, size: int) -> None:
+        self._size = size
+        self._kept: OrderedDict[Key, Kept] = OrderedDict()
+
+    def __repr__(self) -> str:
+        return "Memory(***)"
+
+    def get(self, key: Key) -> Kept | None:
+        found = self._kept.get(key)
+        if found is not None:
+            self._kept.move_to_end(key)
+        return found
+
+    def put(self, key: Key, value: Kept) -> None:
+        self._kept[key] = value
+        if len(self._kept) > self._size:
+            self._kept.popitem(last=False)
+
+    def clear(self) -> None:
+        self._kept.clear()
+
+
+class Cabinet:
+    """The drawers' common frame. `keys` wraps, `gateway` hashes and seals what belongs to no customer, `clock` tells UTC."""
+
+    def __init__(self, driver: Driver, keys: KeyRing, gateway: GatewayKeys, clock: Clock) -> None:
+        self._driver = driver
+        self._keys = keys
+        self._gateway = gateway
+        self._clock = clock
+        self._vaults: Memory[tuple[str, bytes], CustomerVault] = Memory(VAULTS_MAX)
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}(***)"
+
+    async def _vault(self, customer: str, wrapped_key: bytes) -> CustomerVault:
+        vault = self._vaults.get((customer, wrapped_key))
+        if vault is None:
+            vault = CustomerVault(customer, await self._keys.unwrap(wrapped_key))
+            self._vaults.put((customer, wrapped_key), vault)
+        return vault
+
+
+def to_micros(moment: datetime) -> int:
+    """Microseconds since 1970 UTC. Raises ValueError for a time without a zone: it could mean any hour."""
+    if moment.tzinfo is None:
+        raise ValueError("a time without a zone")
+    return (moment - _EPOCH) // _MICROSECOND
+
+
+def from_micros(micros: int) -> datetime:
+    return _EPOCH + timedelta(microseconds=micros)

@@ -1,0 +1,163 @@
+"""The drawer of customers: one key each, what her bank gave us sealed under it, and her erasure."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Sequence
+from datetime import datetime
+from functools import partial
+
+import msgspec
+
+from parley.model.grants import BankTokens
+from parley.model.ledger import LinkedAccount
+from parley.model.refusals import LinkExpired, LinkLost
+from parley.store.cabinet import Cabinet, to_micros
+from parley.store.cases import ACCOUNTS_CONTEXT, TOKENS_CONTEXT, open_accounts, open_tokens
+from parley.store.driver import RecordsConflict, Values, Work, only
+from parley.store.grants import revoke
+from parley.store.keys import KEY_BYTES
+from parley.store.vault import CustomerVault
+
+ACCOUNTS_MAX = 200
+"""Accounts of one customer at one bank; a bank that names more is not believed."""
+
+LIVES_MAX = 100
+"""How often one person may be erased and come back as someone new."""
+
+_REWRAPPED_AT_ONCE = 100
+_FIND_KEY = "SELECT id, wrapped_key FROM customers WHERE id = ?"
+_ADD_CUSTOMER = "INSERT INTO customers (id, wrapped_key, created_at) VALUES (?, ?, ?) ON CONFLICT (id) DO NOTHING"
+_SAVE_LINK = """
+INSERT INTO bank_links (customer, bank, sealed_tokens, sealed_accounts, linked_at) VALUES (?, ?, ?, ?, ?)
+ON CONFLICT (customer) DO UPDATE SET bank = excluded.bank, sealed_tokens = excluded.sealed_tokens,
+sealed_accounts = excluded.sealed_accounts, linked_at = excluded.linked_at
+"""
+_LINK = """
+SELECT c.id, c.wrapped_key, b.bank, b.sealed_tokens, b.sealed_accounts FROM customers c JOIN bank_links b ON b.customer = c.id WHERE c.id = ?
+"""
+
+
+class Customers(Cabinet):
+    """The bank links' part of `parley.authorization.ports.LinkRecords`, and what concerns a customer's key."""
+
+    async def save_bank_link(self, bank: str, owner: str, tokens: BankTokens, accounts: tuple[LinkedAccount, ...]) -> str:
+        """Store what the bank gave, sealed under the customer's key (made on her first link), and return our id of her.
+
+        The id is a keyed hash of (bank, owner), so the same person is the same customer on every channel, and the bank's id is never
+        stored in clear. Each account gets its `ref`: 16 hex digits, stable for the customer. Raises ValueError for more than ACCOUNTS_MAX.
+        """
+        if len(accounts) > ACCOUNTS_MAX:
+            raise ValueError("too many accounts")
+        ids = tuple(self._gateway.customer(bank, owner, life) for life in range(LIVES_MAX))
+        fresh = await self._keys.wrap(secrets.token_bytes(KEY_BYTES))
+        now = to_micros(self._clock())
+        customer, wrapped_key = await self._driver.write(lambda: _ensure(ids, fresh, now))
+        vault = await self._vault(customer, wrapped_key)
+        named = tuple(msgspec.structs.replace(account, ref=vault.account_ref(bank, account.native_id)) for account in accounts)
+        sealed_accounts = vault.seal(ACCOUNTS_CONTEXT, msgspec.msgpack.encode(named))
+        row = (customer, bank, _seal_tokens(vault, tokens), sealed_accounts, now)
+        await self._driver.write(lambda: _save(row))
+        return customer
+
+    async def bank_accounts(self, customer: str) -> tuple[LinkedAccount, ...]:
+        """The accounts that she chose at the bank; empty when she is unknown. Raises Fault when they do not open."""
+        rows = await self._driver.read(_LINK, (customer,))
+        return open_accounts(await self._vault(rows[0][0], rows[0][1]), rows[0][4]) if rows else ()
+
+    async def bank_tokens(self, customer: str) -> tuple[str, BankTokens] | None:
+        """(bank, tokens) of a live link, None when there is none or it was lost. Raises Fault when they do not open."""
+        rows = await self._driver.read(_LINK, (customer,))
+        if not rows or rows[0][3] is None:
+            return None
+        return rows[0][2], open_tokens(await self._vault(rows[0][0], rows[0][1]), rows[0][3])
+
+    async def update_tokens(self, customer: str, tokens: BankTokens) -> None:
+        """Replace the tokens of a live link. Raises LinkLost when it was lost or she was erased meanwhile: a renewal revives nothing."""
+        vault = await self.vault_of(customer)
+        if vault is None:
+            raise LinkLost("the customer is gone")
+        sql = "UPDATE bank_links SET sealed_tokens = ? WHERE customer = ? AND sealed_tokens IS NOT NULL RETURNING customer"
+        if not await self._driver.write(only(sql, _seal_tokens(vault, tokens), customer)):
+            raise LinkLost("the link was lost")
+
+    async def mark_link_lost(self, customer: str) -> None:
+        """The bank takes the tokens no more, so they are deleted; the accounts stay, to be named when she links again."""
+        await self._driver.write(only("UPDATE bank_links SET sealed_tokens = NULL WHERE customer = ?", customer))
+
+    async def vault_of(self, customer: str) -> CustomerVault | None:
+        """Her key at work, None when she is unknown or erased."""
+        rows = await self._driver.read(_FIND_KEY, (customer,))
+        return await self._vault(rows[0][0], rows[0][1]) if rows else None
+
+    async def erase(self, customer: str, now: datetime) -> None:
+        """Delete her key row: the links and the bank's data go with it, and nothing that she sealed anywhere opens again.
+
+        Her grants are revoked and stay until the notary was told. First of all she is noted outside the records, so that neither a
+        crash here nor a restored backup brings her back; then the files are scrubbed. Idempotent.
+        """
+        await self._keys.remember_erased(customer)
+        await self._driver.write(lambda: _erase(customer, now))
+        self._vaults.clear()
+        await self._driver.scrub(("customers", "bank_links", "links"))
+
+    async def replay_erasures(self) -> int:
+        """Erase again whoever a restored backup brought back. Returns how many."""
+        noted = await self._keys.erased()
+        again = [customer for customer in sorted(noted) if not await self._driver.read("SELECT 1 FROM tombstones WHERE customer = ?", (customer,))]
+        for customer in again:
+            await self._driver.write(partial(_erase, customer, self._clock()))
+        if again:
+            await self._driver.scrub(("customers", "bank_links", "links"))
+        return len(again)
+
+    async def rewrap(self) -> int:
+        """After a rotation: wrap every key under the newest wrapping key. No sealed data is touched. Returns how many keys were wrapped again."""
+        return await self._rewrap_table("customers", "id") + await self._rewrap_table("gateway_keys", "name")
+
+    async def _rewrap_table(self, table: str, name: str) -> int:
+        page = f"SELECT {name}, wrapped_key FROM {table} WHERE {name} > ? ORDER BY {name} LIMIT {_REWRAPPED_AT_ONCE}"  # noqa: S608
+        replace = f"UPDATE {table} SET wrapped_key = ? WHERE {name} = ? AND wrapped_key = ?"  # noqa: S608 - our own names only
+        done, last = 0, ""
+        while rows := await self._driver.read(page, (last,)):
+            last = rows[-1][0]
+            old = [row for row in rows if not self._keys.is_current(row[1])]
+            new = [(await self._keys.wrap(await self._keys.unwrap(wrapped)), owner, wrapped) for owner, wrapped in old]
+            await self._driver.write(partial(_each, replace, new))
+            done += len(new)
+        return done
+
+
+def _ensure(ids: tuple[str, ...], wrapped_key: bytes, now: int) -> Work[tuple[str, bytes]]:
+    """The customer's row, made where missing. Two that link at once agree on whichever key came first."""
+    for customer in ids:
+        if not (yield "SELECT 1 FROM tombstones WHERE customer = ?", (customer,)):
+            yield _ADD_CUSTOMER, (customer, wrapped_key, now)
+            rows = yield _FIND_KEY, (customer,)
+            return rows[0][0], rows[0][1]
+    raise RecordsConflict("erased too often")
+
+
+def _save(row: Values) -> Work[None]:
+    if not (yield "SELECT 1 FROM customers WHERE id = ?", row[:1]):
+        raise LinkExpired("the customer is gone")
+    yield _SAVE_LINK, row
+
+
+def _erase(customer: str, now: datetime) -> Work[None]:
+    yield "INSERT INTO tombstones (customer, erased_at) VALUES (?, ?) ON CONFLICT (customer) DO NOTHING", (customer, to_micros(now))
+    yield "DELETE FROM customers WHERE id = ?", (customer,)
+    active = yield "SELECT id FROM grants WHERE customer = ? AND latest = 1 AND state = 'active' ORDER BY id", (customer,)
+    for (grant_id,) in active:
+        yield from revoke(grant_id, now)
+    told = "DELETE FROM grants WHERE customer = ? AND id NOT IN (SELECT grant_id FROM revocations_due)"
+    yield told, (customer,)
+
+
+def _each(sql: str, rows: Sequence[Values]) -> Work[None]:
+    for values in rows:
+        yield sql, values
+
+
+def _seal_tokens(vault: CustomerVault, tokens: BankTokens) -> bytes:
+    return vault.seal(TOKENS_CONTEXT, msgspec.msgpack.encode(tokens))

@@ -1,0 +1,1 @@
+"""The schema's steps. Alembic turns them into SQL; our own drivers run it."""
