@@ -59,13 +59,17 @@ def serve(
 def customers(
     seed: Seed = 7,
     today: Today = "",
+    username: Annotated[str, typer.Option(help="Only this customer.")] = "",
     as_json: Annotated[bool, typer.Option("--json", help="One JSON document, amounts in minor units.")] = False,
 ) -> None:
     """Print the customers with passwords, accounts and balances: what the bank must answer."""
     from parley_sandbox import oracle
     from parley_sandbox.money import wire_number
 
-    listed = oracle.customers(seed, _day(today))
+    try:
+        listed = (oracle.customer(seed, _day(today), username),) if username else oracle.customers(seed, _day(today))
+    except KeyError:
+        _stop("--username: there is no such customer.")
     if as_json:
         print(json.dumps([_customer_json(customer) for customer in listed], indent=1))
         return
