@@ -132,7 +132,7 @@ class _Audit:
         return self._count(head, heads)
 
     def _newest_head(self) -> Checkpoint:
-        row = self._database.execute("SELECT size, root, signature FROM heads ORDER BY size DESC LIMIT 1").fetchone()
+        row = self._database.execute("SELECT size, CAST(root AS BLOB), CAST(signature AS BLOB) FROM heads ORDER BY size DESC LIMIT 1").fetchone()
         origin, vkey = self._database.execute("SELECT origin, vkey FROM log").fetchone()
         if vkey != self._vkey:
             self._report("The published key is not the one that founded the log.")
@@ -146,8 +146,8 @@ class _Audit:
 
     def _walk(self, size: int, progress: Progress | None) -> int:
         """Go through all entries up to `size`; returns the number of heads that were compared."""
-        heads = self._database.execute("SELECT size, root FROM heads ORDER BY size")
-        rows: Iterator[tuple[int, bytes]] = self._database.execute("SELECT position, entry FROM entries ORDER BY position")
+        heads = self._database.execute("SELECT size, CAST(root AS BLOB) FROM heads ORDER BY size")
+        rows: Iterator[tuple[int, bytes]] = self._database.execute("SELECT position, CAST(entry AS BLOB) FROM entries ORDER BY position")
         append, look, compared = self._tree.append, self._look, 0
         next_size, next_root = next(heads, (-1, b""))
         if next_size == 0:

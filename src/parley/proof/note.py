@@ -135,7 +135,7 @@ def _signature_in(note: bytes, name: str, identifier: bytes) -> tuple[bytes, byt
     if split < 0 or len(note) > NOTE_BYTES_MAX or not note.endswith(b"\n") or any(byte < 32 and byte != 10 for byte in note):
         raise ProofRejected("checkpoint", "The checkpoint is not a signed note.")
     try:
-        lines = note[split + 2 :].decode().splitlines()
+        lines = note[split + 2 : -1].decode().split("\n")
         note[: split + 1].decode()
     except UnicodeDecodeError:
         raise ProofRejected("checkpoint", "The checkpoint is not valid UTF-8.") from None
