@@ -13,7 +13,7 @@ from parley_sandbox.clients import Client
 from parley_sandbox.consents import SCOPES, BadDetails, Consent, ConsentRequest, new_consent, read_details
 
 REQUEST_URI_PREFIX = "urn:ietf:params:oauth:request_uri:"
-REQUEST_SECONDS = 300
+REQUEST_SECONDS = 540
 CODE_SECONDS = 60
 ACCESS_SECONDS_MAX = 900
 KEPT_MAX = 20_000

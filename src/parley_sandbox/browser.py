@@ -9,7 +9,7 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
-from parley_sandbox.authorization import OAuthError, PushedRequest
+from parley_sandbox.authorization import REQUEST_SECONDS, OAuthError, PushedRequest
 from parley_sandbox.bank import Bank, bank_of
 from parley_sandbox.books import password
 from parley_sandbox.consents import ConsentRequest, clusters
@@ -44,7 +44,7 @@ async def authorize(request: Request) -> Response:
     """GET /authorize: the login page for a pushed request. Only client_id and request_uri are read."""
     given = query(request)
     pushed = _pushed(bank_of(request), given)
-    session = _sessions(request).of(request)
+    session = _sessions(request).of(request, REQUEST_SECONDS)
 
     def login_page(session: Session) -> Response:
         return page(request, "login.html", asker=pushed.client.client_name, csrf=session.csrf, given=given, problem="", username="")

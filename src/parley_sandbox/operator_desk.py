@@ -25,7 +25,7 @@ async def desk(request: Request) -> Response:
         consents = [(consent, consent.state(bank.clock())) for consent in reversed(bank.authorizations.consents()[-20:])]
         return page(request, "operator.html", csrf=session.csrf, faults=FAULTS, shown=shown, consents=consents, reads=bank.reads_total)
 
-    session = _sessions(request).of(request)
+    session = _sessions(request).of(request, 60)
     return form(session) if session is not None else _sessions(request).start(form)
 
 

@@ -24,6 +24,7 @@ from parley_sandbox.web import SafeEdge, json_response
 
 HOST = "127.0.0.1"
 GRACE_SECONDS = 2
+IDLE_SECONDS = 75
 
 
 def application(bank: Bank) -> ASGIApp:
@@ -52,7 +53,7 @@ def serve(bank: Bank, listener: socket.socket, *, exit_with_parent: bool = False
     logging.getLogger("uvicorn.error").addFilter(_not_the_cut)
     config = uvicorn.Config(
         application(bank), loop="uvloop", http="httptools", ws="none", lifespan="off", log_config=None, access_log=False,
-        server_header=False, limit_concurrency=500, backlog=512, timeout_graceful_shutdown=GRACE_SECONDS,
+        server_header=False, limit_concurrency=500, backlog=512, timeout_keep_alive=IDLE_SECONDS, timeout_graceful_shutdown=GRACE_SECONDS,
     )
     server = _Announcing(config, bank.issuer)
     if exit_with_parent:
@@ -74,7 +75,7 @@ class _Announcing(uvicorn.Server):
 
 def _exit_with_parent(server: uvicorn.Server) -> None:
     """Waits until the parent's end of standard input closes, which the system does even when the parent is killed."""
-    while sys.stdin.buffer.read(4096):
+    while os.read(sys.stdin.fileno(), 4096):  # not through the buffer, whose lock a blocked thread would hold at shutdown
         pass
     server.should_exit = True
     threading.Event().wait(GRACE_SECONDS)

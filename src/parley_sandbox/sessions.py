@@ -11,7 +11,7 @@ from starlette.responses import Response
 
 from parley_sandbox.web import Refusal
 
-SESSION_SECONDS = 600
+SESSION_SECONDS = 900
 SESSIONS_MAX = 10_000
 FAILURES_MAX, FAILURE_SECONDS = 5, 60
 NAMES_MAX = 10_000
@@ -34,10 +34,10 @@ class Sessions:
         self._clock = clock
         self._sessions: dict[str, Session] = {}
 
-    def of(self, request: Request) -> Session | None:
-        """The live session of this browser, or None."""
+    def of(self, request: Request, seconds: int = 0) -> Session | None:
+        """The session of this browser if it will live for that many seconds more, or None."""
         session = self._sessions.get(_hashed(request.cookies.get(self._cookie, "")))
-        return session if session is not None and self._clock() < session.expires else None
+        return session if session is not None and self._clock() + seconds < session.expires else None
 
     def checked(self, request: Request, csrf: str) -> Session:
         """The session whose own token came with the form. Raises Refusal 403."""
