@@ -19,6 +19,7 @@
   + OfferingUnknown          no such thing is offered here
   + NoSuitableAccount        none of the granted accounts can answer it
 * NotUnderstood              the words fit nothing that is offered; no data was read
+  + StopAsked                the customer typed that she wants to stop sharing
 * Fault                      something broke; the customer may ask again
   + BankUnavailable / BankTimeout / BankBusy / BankNonsense / BankUncertain
   + LogUnavailable           no receipt, no release
@@ -100,6 +101,8 @@ class NotLinked(Refusal):
     code = "not_linked"
     basis = Basis.CUSTOMER_CHOICE
     plain_words = "Please link your bank account first."
+    wish: str | None = None
+    """The offering that was asked for, so that the consent page can mark what it needs."""
 
 
 class LinkExpired(Refusal):
@@ -184,6 +187,13 @@ class NotUnderstood(Exception):
 
     code = "not_understood"
     plain_words = "I can't do that. Here is what I can do:"
+
+
+class StopAsked(NotUnderstood):
+    """Not a question: the customer wants to stop sharing. Needs no grant and no policy."""
+
+    code = "stop"
+    plain_words = "Stop sharing."
 
 
 class Fault(Exception):

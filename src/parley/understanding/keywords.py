@@ -10,7 +10,7 @@ from decimal import Decimal
 
 from parley.model.extensions import OfferingCard, Understood
 from parley.model.money import EXPONENTS
-from parley.model.refusals import NotUnderstood
+from parley.model.refusals import NotUnderstood, StopAsked
 from parley.model.stages import Slots
 
 TEXT_CHARACTERS_MAX = 500
@@ -24,6 +24,7 @@ DOING = re.compile(
 """To do something is not offered: "send money to Bob" must not be answered with a balance."""
 REFRAINING = re.compile(r"\b(?:stop|don't|dont|do not|never|revoke|unlink|disconnect|unsubscribe|delete|erase|forget|no longer|without)\b")
 """Nor is a balance the answer to "stop sharing my balance". Nothing is read for a sentence that takes something back."""
+STOP = frozenset({"stop", "stop sharing", "stop it", "revoke", "unlink", "disconnect", "forget me"})
 AFFORD = re.compile(
     r"\bafford\b|\b(?:can|could) i (?:\w{1,12} ){0,1}(?:pay|spend|buy)\b|\b(?:have|got|is there) enough\b|\benough (?:money )?(?:for|to)\b"
 )
@@ -81,6 +82,8 @@ class KeywordUnderstanding:
         if len(text) > TEXT_CHARACTERS_MAX:
             raise NotUnderstood()
         words = normalise(text)
+        if words.strip(" .!") in STOP:
+            raise StopAsked()
         known = {card.name for card in offerings}
         offering = next((name for name in likely(words) if name in known), None)
         if offering is None:
