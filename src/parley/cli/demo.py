@@ -16,8 +16,8 @@ from typing import Any
 from uuid import uuid4
 
 import msgspec
-from parley.authorization.client_key import ClientKey
 
+from parley.authorization.client_key import ClientKey
 from parley.cli.robot import Robot
 from parley.cli.supervise import Child, ChildFailed, Supervisor, end, private_folder
 from parley.settings import load_settings

@@ -133,14 +133,17 @@ class Robot:
     async def link(self, username: str, password: str) -> None:
         """From the chat page over the bank's login and account choice to an allowed consent: every account, everything on offer."""
         home = await self.get(self.chat_url + "/")
-        login = await self.submit(home, home.form_for("/link"), {})
+        await self.sign_in_and_allow(await self.submit(home, home.form_for("/link"), {}), username, password, home="/")
+
+    async def sign_in_and_allow(self, login: Page, username: str, password: str, *, home: str) -> None:
+        """From the bank's login page on; `home` is where an allowed consent leads."""
         accounts = await self.submit(login, login.form_with("username", "password"), {"username": [username], "password": [password]})
         choice = accounts.form_with("account", "decision")
         consent = await self.submit(accounts, choice, {"account": choice.values("account"), "decision": ["approve"]})
         form = consent.form_with("account", "projection", "decision")
         answers = {"account": form.values("account"), "projection": form.values("projection"), "decision": ["allow"]}
         done = await self.submit(consent, form, answers)
-        if done.status != 200 or urlsplit(done.url).path != "/":
+        if done.status != 200 or urlsplit(done.url).path != home:
             raise RobotLost(f"linking ended on {urlsplit(done.url).path} with status {done.status}")
 
     async def ask(self, text: str, message_id: str) -> dict[str, Any]:

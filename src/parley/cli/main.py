@@ -1,0 +1,157 @@
+"""What stands behind `parley`: options and help; the work is in the modules beside."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from pathlib import Path
+from typing import Annotated, NoReturn
+
+import typer
+
+from parley import __version__
+
+app = typer.Typer(
+    name="parley",
+    help="Parley lets a bank's customers ask about their accounts in chats and assistants that neither of them has to trust: no receipt, no release.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+log = typer.Typer(help="The release log: audit it.", no_args_is_help=True)
+policy = typer.Typer(help="The bank's policy: check it before it takes effect.", no_args_is_help=True)
+app.add_typer(log, name="log")
+app.add_typer(policy, name="policy")
+
+Config = Annotated[Path, typer.Option("--config", metavar="FILE", help="Settings file; `parley init` writes one.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for a program instead of words for a person.")]
+
+
+@app.command()
+def demo(
+    ask: Annotated[
+        list[str] | None, typer.Option("--ask", metavar="TEXT", help="Ask this as a demo customer, print the answer and stop; may be repeated.")
+    ] = None,
+    channel: Annotated[str, typer.Option(help="Through which channel to ask. So far: web.")] = "web",
+    seed: Annotated[int, typer.Option(min=0, max=2**31 - 1, help="Which demo bank: the same seed and day give the same customers.")] = 7,
+    customer: Annotated[str, typer.Option(help="Which demo customer asks; the first one unless given.")] = "",
+    keep: Annotated[Path | None, typer.Option("--keep", metavar="DIR", help="Keep the data directory here instead of a temporary one.")] = None,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port of the chat page; 0 picks a free one.")] = 8080,
+    bank_port: Annotated[int, typer.Option(min=0, max=65535, help="Port of the demo bank; 0 picks a free one.")] = 8081,
+    open_page: Annotated[bool, typer.Option("--open/--no-open", help="Open the chat page in your browser, where there is one.")] = True,
+    as_json: AsJson = False,
+) -> None:
+    """A demo bank, the notary and the gateway, with nothing preconfigured. Stop it with Ctrl-C."""
+    from parley.cli.show_demo import ask_and_stop, stay_open
+
+    if channel != "web":
+        fail(f"there is no channel {channel!r} in this release; there is: web", code=2)
+    if ask:
+        sys.exit(asyncio.run(ask_and_stop(ask, seed=seed, customer=customer, keep=keep, as_json=as_json)))
+    sys.exit(asyncio.run(stay_open(seed=seed, keep=keep, port=port, bank_port=bank_port, open_page=open_page)))
+
+
+@app.command()
+def serve(config: Config = Path("parley.toml")) -> None:
+    """Run the notary and the gateways until stopped; what dies is started again."""
+    from parley.cli.serve import run_house
+
+    sys.exit(asyncio.run(run_house(config)))
+
+
+@app.command()
+def init(
+    path: Annotated[Path, typer.Argument(help="Where to write the settings file.")] = Path("parley.toml"),
+) -> None:
+    """Write a settings file to start from, with every setting explained. Never overwrites."""
+    from parley.cli.serve import write_first_settings
+
+    say_or_fail(write_first_settings, path)
+
+
+@app.command()
+def chat(
+    url: Annotated[str, typer.Option(help="Address of a running gateway; the demo's unless given.")] = "http://127.0.0.1:8080",
+    customer: Annotated[str, typer.Option(help="Demo only: link this customer of the demo bank without a browser.")] = "",
+    password: Annotated[str, typer.Option(help="Demo only: her password there.", envvar="PARLEY_DEMO_PASSWORD")] = "",
+) -> None:
+    """Ask in the terminal. Links through your browser; the number that is shown here is asked for there."""
+    from parley.cli.chat import converse
+
+    sys.exit(asyncio.run(converse(url.rstrip("/"), customer, password)))
+
+
+@app.command()
+def verify(
+    file: Annotated[Path, typer.Argument(metavar="RECEIPT", help="The receipt.")],
+    key: Annotated[
+        str,
+        typer.Option("--key", metavar="FILE|KEY", help="The log's public key, or the file that holds it; log.vkey beside the receipt unless given."),
+    ] = "",
+    as_json: AsJson = False,
+) -> None:
+    """Check a receipt offline, against nothing but the log's public key. Exits 0 when it holds, 1 when it does not."""
+    from parley.cli.verify import verify_file
+
+    sys.exit(verify_file(file, key, as_json=as_json))
+
+
+@log.command("audit")
+def log_audit(
+    data: Annotated[Path, typer.Option("--data", metavar="DIR", help="The gateway's data directory.")] = Path("parley-data"),
+    as_json: AsJson = False,
+) -> None:
+    """Check the whole log, count what left by kind and purpose, and say how much carried an advertising purpose."""
+    from parley.cli.verify import audit_log
+
+    sys.exit(audit_log(data, as_json=as_json))
+
+
+@policy.command("check")
+def policy_check(
+    file: Annotated[Path | None, typer.Argument(help="A policy file; the packaged standard policy unless given.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Load a policy the way the gateway does, and show what it allows."""
+    from parley.cli.verify import check_policy
+
+    sys.exit(check_policy(file, as_json=as_json))
+
+
+@app.command()
+def settings(as_json: AsJson = False) -> None:
+    """List every setting with its type, default and meaning."""
+    from parley.cli.serve import list_settings
+
+    list_settings(as_json=as_json)
+
+
+@app.command()
+def doctor(config: Config = Path("parley.toml"), as_json: AsJson = False) -> None:
+    """Say what is wrong with an installation, and how to mend it. Exits 0 when nothing is."""
+    from parley.cli.doctor import examine
+
+    sys.exit(asyncio.run(examine(config, as_json=as_json)))
+
+
+@app.command()
+def version() -> None:
+    """Print the version."""
+    print(__version__)
+
+
+def say_or_fail(work: object, path: Path) -> None:
+    try:
+        print(work(path))  # type: ignore[operator]
+    except (OSError, ValueError) as error:
+        fail(str(error))
+
+
+def fail(sentence: str, code: int = 1) -> NoReturn:
+    print(f"parley: {sentence}", file=sys.stderr)
+    sys.exit(code)
+
+
+def main() -> None:
+    """Entry point."""
+    app()
