@@ -383,7 +383,7 @@ def test_the_decision_needs_the_form_of_this_very_session(bank: BankProcess, cli
 def test_logging_in_changes_the_session_and_counts_for_one_request_only(bank: BankProcess, client: RobotClient, ada: Customer) -> None:
     first, second = client.push(VERIFIER), client.push(VERIFIER)
     browser = RobotBrowser(bank.url)
-    browser.get(f"/authorize?{urlencode({'client_id': client.client_id, 'request_uri': first})}")
+    shown = browser.get(f"/authorize?{urlencode({'client_id': client.client_id, 'request_uri': first})}")
     before = dict(browser.cookies)
     step = browser.log_in(client.client_id, first, "ada", ada.password)
     assert browser.cookies != before
@@ -393,8 +393,10 @@ def test_logging_in_changes_the_session_and_counts_for_one_request_only(bank: Ba
     assert sent_back.status == 303
     assert sent_back.headers["location"].startswith("/authorize?")
     fixed = RobotBrowser(bank.url)
-    fixed.cookies = before
+    fixed.cookies = dict(before)
     assert fixed.get(step.headers["location"]).status == 303
+    fixed.cookies = dict(before)
+    assert fixed.submit("/authorize/login", [*hidden_fields(shown.body), ("username", "ada"), ("password", ada.password)]).status == 403
 
 
 def test_accounts_of_others_cannot_be_chosen_and_nothing_is_ticked_beforehand(bank: BankProcess, client: RobotClient, ada: Customer) -> None:
