@@ -1,0 +1,91 @@
+"""`aics-tlog`, a verifier written by others from the C2SP texts, checks our checkpoints, proofs and tree in an environment of its own."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import subprocess
+import sys
+import time
+from base64 import b64encode
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import pytest
+import uvloop
+
+from parley.log.client import NotaryClient
+from parley.log.supervise import NotaryProcess
+from parley.proof import Inclusion, canonical
+
+pytestmark = pytest.mark.peers
+
+HERE = Path(__file__).parent
+REQUIREMENTS = HERE / "requirements-aics.txt"
+CACHE = HERE.parent.parent / ".cache" / "peers"
+BUCKET = int(time.time()) // 600 * 600
+COUNT = 600
+
+
+@pytest.fixture(scope="module")
+def peer() -> Path:
+    """The peer's Python, installed once for this list of hashes. The package asks for a newer Python than it needs."""
+    folder = CACHE / f"aics-{sys.version_info.minor}-{sha256(REQUIREMENTS.read_bytes()).hexdigest()[:12]}"
+    python, done = folder / "bin" / "python", folder / "installed"
+    if not done.exists():
+        install = ["-m", "pip", "install", "-q", "--disable-pip-version-check", "--require-hashes", "--only-binary=:all:", "--ignore-requires-python"]
+        try:
+            subprocess.run([sys.executable, "-m", "venv", "--clear", str(folder)], check=True, timeout=120)
+            subprocess.run([str(python), *install, "-r", str(REQUIREMENTS)], check=True, timeout=180)
+        except (subprocess.SubprocessError, OSError):
+            (pytest.fail if os.environ.get("CI") else pytest.skip)("not run: aics-tlog against our log (it could not be installed)")
+        done.touch()
+    return python
+
+
+async def _fill(notary: NotaryProcess) -> dict[str, Any]:
+    client = NotaryClient(notary.socket_path)
+
+    async def one(number: int) -> Inclusion:
+        return await client.record(canonical({"b": BUCKET, "k": "policy", "n": number, "v": 1}))
+
+    promised = [await one(number) for number in range(70)]
+    promised += await asyncio.gather(*(one(number) for number in range(70, COUNT)))
+    proved = [(await client.prove(index)).inclusion for index in range(0, COUNT, 7)]
+    entries = [entry for first in range(0, COUNT, 100) for entry in await client.pages(first, 100)]
+    head = (await client.head()).decode()
+    await client.aclose()
+    proofs = [{"index": i.index, "checkpoint": i.checkpoint.decode(), "hashes": [each.hex() for each in i.hashes]} for i in promised + proved]
+    return {"vkey": notary.vkey, "head": head, "entries": [b64encode(entry).decode() for entry in entries], "proofs": proofs}
+
+
+@pytest.fixture(scope="module")
+def log(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    data = tmp_path_factory.mktemp("log")
+    notary = NotaryProcess(data, data / "s", origin="bank.example/log")
+    notary.start()
+    filled = uvloop.run(_fill(notary))
+    notary.stop()
+    return filled
+
+
+def ask(peer: Path, given: dict[str, Any]) -> subprocess.CompletedProcess[str]:
+    command = [str(peer), "-I", str(HERE / "check_with_aics.py")]
+    return subprocess.run(command, input=json.dumps(given), capture_output=True, text=True, timeout=120, check=False)
+
+
+def test_a_strangers_verifier_accepts_every_promise_and_computes_our_root(peer: Path, log: dict[str, Any]) -> None:
+    outcome = ask(peer, log)
+    assert outcome.returncode == 0, outcome.stderr
+    count = len(log["proofs"])
+    assert count > COUNT
+    assert json.loads(outcome.stdout) == {"same_root": True, "included": count, "continued": count, "refused": count}
+
+
+def test_a_strangers_verifier_refuses_a_changed_log(peer: Path, log: dict[str, Any]) -> None:
+    changed = {**log, "entries": [*log["entries"][:-1], b64encode(b"{}").decode()]}
+    assert json.loads(ask(peer, changed).stdout)["same_root"] is False
+    other = {**log, "head": log["head"].replace("bank", "rank")}
+    assert ask(peer, other).returncode != 0
