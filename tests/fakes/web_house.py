@@ -26,7 +26,7 @@ from parley.authorization.linking import Approval, LinkingDesk, PairingDesk
 from parley.authorization.pages import LinkingSettings, authorization_routes
 from parley.authorization.ports import ConsentAttempt, LinkAttempt, Pairing, Session
 from parley.authorization.sessions import Sessions, Throttle
-from parley.channels.web import LinkState, Protected, Reply, WebSettings, Why, web_routes
+from parley.channels.web import ERROR_HANDLERS, LinkState, Protected, Reply, WebSettings, Why, web_routes
 from parley.model.extensions import Channel
 from parley.model.grants import BankTokens, Budget, Grant
 from parley.model.ledger import AccountKind, AccountStatus, Discreet, LinkedAccount
@@ -344,10 +344,16 @@ def build_house(origin: str, *, throttle: Throttle | None = None, **changes: Any
             settings=LinkingSettings(origin, "Brook Bank", contact),
             clock=clock,
             trips=Throttle(per_second=1000, burst=100_000),
+            on_fault=faults.append,
         ),
     ]
     bank.back = f"{origin}/link/callback"
-    app = Protected(Starlette(routes=routes), public_origin=origin, bank_origins=changes.pop("bank_origins", ()), on_fault=faults.append)
+    app = Protected(
+        Starlette(routes=routes, exception_handlers=dict(ERROR_HANDLERS)),
+        public_origin=origin,
+        bank_origins=changes.pop("bank_origins", ()),
+        on_fault=faults.append,
+    )
     return House(origin, clock, records, bank, desk, sessions, linking, app, faults)
 
 

@@ -200,7 +200,7 @@ def _limits(offer: ConsentOffer) -> tuple[Section, ...]:
                 f"Questions may reach back {_days_words(offer.lookback_days)} at most. {PROVENANCE_WORDS[offer.provenance]}",
                 f"At most {answers:,} answers and {rows:,} transactions a day.",
                 DELIVERY_WORDS[offer.delivery],
-                "Each answer is first recorded in a log that cannot be changed afterwards, and you get a receipt. No record, no answer.",
+                "Each answer is first recorded in a log that cannot be changed unnoticed, and you get a receipt. No record, no answer.",
             ),
         ),
         Section(

@@ -61,15 +61,19 @@ def authorization_routes(
     settings: LinkingSettings,
     clock: Callable[[], datetime],
     trips: Throttle | None = None,
+    on_fault: Callable[[str], None] = lambda name: None,
 ) -> list[BaseRoute]:
-    """The routes of linking, for the app to mount at the root. `trips` bounds how often one client address may begin something."""
-    doors = _Doors(linking, pairing, sessions, settings, clock, trips or Throttle(per_second=0.5, burst=60))
+    """The routes of linking, for the app to mount at the root. `trips` bounds how often one client address may begin something.
+
+    `on_fault` hears the type of whatever broke unforeseen, and nothing of its text.
+    """
+    doors = _Doors(linking, pairing, sessions, settings, clock, trips or Throttle(per_second=0.5, burst=60), on_fault)
     return [
         Route("/link", doors.link, methods=["POST"]),
         Route("/link/callback", doors.callback, methods=["GET"]),
         Route("/consent", doors.consent, methods=["GET"]),
         Route("/consent", doors.decide, methods=["POST"]),
-        Route("/pair/done", doors.paired, methods=["GET"]),
+        Route("/paired", doors.paired, methods=["GET"]),
         Route("/pair/{token}", doors.pair, methods=["GET"]),
         Route("/pair/{token}", doors.confirm_pairing, methods=["POST"]),
         Route("/signout", doors.sign_out, methods=["POST"]),
@@ -89,6 +93,7 @@ class _Doors:
         settings: LinkingSettings,
         clock: Callable[[], datetime],
         trips: Throttle,
+        on_fault: Callable[[str], None],
     ) -> None:
         self._linking = linking
         self._pairing = pairing
@@ -97,6 +102,7 @@ class _Doors:
         self._clock = clock
         self._pages = Pages(settings.bank_title, settings.contact)
         self._trips = trips
+        self._on_fault = on_fault
         self._trip_cookie = sessions.cookie_named("parley-trip")
         self._seal_cookie = sessions.cookie_named("parley-consent")
         self._pairing_cookie = sessions.cookie_named("parley-pairing")
@@ -156,7 +162,7 @@ class _Doors:
         """The session gets a new token now that it is worth something. A pairing's session has done its work and ends."""
         if self._read(request, self._pairing_cookie) == presented.token:
             await self._sessions.end(presented)
-            response = RedirectResponse("/pair/done", status_code=303)
+            response = RedirectResponse("/paired", status_code=303)
             self._cookie(response, self._sessions.clear_cookie(self._pairing_cookie))
             return response
         _, cookie = await self._sessions.renew(presented)
@@ -292,6 +298,9 @@ class _Doors:
             return self._pages.refusal(refusal.code, refusal.plain_words, status=STATUS.get(refusal.code, 403))
         except Fault as fault:
             return self._pages.refusal(fault.code, fault.plain_words, status=503)
+        except Exception as unforeseen:
+            self._on_fault(type(unforeseen).__name__)
+            return self._pages.refusal("internal", Fault.plain_words, status=503)
 
     async def _json(self, work: Callable[[], Awaitable[Response]]) -> Response:
         try:
@@ -301,6 +310,9 @@ class _Doors:
             return JSONResponse(body, status_code=STATUS.get(refusal.code, 403))
         except Fault as fault:
             return JSONResponse({"outcome": "fault", "code": fault.code, "text": fault.plain_words}, status_code=503)
+        except Exception as unforeseen:
+            self._on_fault(type(unforeseen).__name__)
+            return JSONResponse({"outcome": "fault", "code": "internal", "text": Fault.plain_words}, status_code=503)
 
 
 def _client(request: Request) -> str:

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
+from types import MappingProxyType
+from typing import Any
 
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from parley.channels.web.reply import INTERNAL, Reply, encode_reply
@@ -56,6 +61,23 @@ class Protected:
             self._on_fault(type(unforeseen).__name__)
             if not started:
                 await respond(send_protected, 503, encode_reply(INTERNAL))
+
+
+async def refuse_address(request: Request, failure: Exception) -> Response:
+    """For Starlette's `exception_handlers`, under HTTPException: an unknown address or method in the shape of every other refusal."""
+    status = failure.status_code if isinstance(failure, HTTPException) else 404
+    headers = dict(failure.headers or {}) if isinstance(failure, HTTPException) else {}
+    code, text = ("method_unknown", "That can't be done here.") if status == 405 else ("address_unknown", "There is nothing here.")
+    return Response(encode_reply(Reply("refused", code, text)), status_code=status, media_type="application/json", headers=headers)
+
+
+async def last_resort(request: Request, unforeseen: Exception) -> Response:
+    """For Starlette's `exception_handlers`, under Exception: its own last resort would answer 500. It raises again, so `Protected` is told."""
+    return Response(encode_reply(INTERNAL), status_code=503, media_type="application/json")
+
+
+ERROR_HANDLERS: Mapping[Any, Any] = MappingProxyType({HTTPException: refuse_address, Exception: last_resort})
+"""For the `exception_handlers` of the one Starlette app that holds every route."""
 
 
 def security_headers(public_origin: str, bank_origins: Iterable[str]) -> list[tuple[bytes, bytes]]:

@@ -186,8 +186,13 @@ function element(name, text) {
   return made;
 }
 
+// The newest turn is brought into sight between the bars, which lie over the page; a long answer is shown from its beginning.
 function scroll(turn) {
-  turn.scrollIntoView({ block: "end" });
+  const [above, below] = [".bar", ".composer"].map((bar) => document.querySelector(bar).offsetHeight + 12);
+  const room = innerHeight - above - below;
+  document.documentElement.style.scrollPaddingTop = `${above}px`;
+  document.documentElement.style.scrollPaddingBottom = `${below}px`;
+  turn.scrollIntoView({ block: turn.offsetHeight > room ? "start" : "end" });
 }
 
 function newId() {
