@@ -5,6 +5,8 @@ The form is the one that `parley.proof.entry` describes for a stranger; here it 
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import msgspec
 
 from parley.log.errors import LogRefused
@@ -19,7 +21,8 @@ KINDS = CALLERS_KINDS | RESERVED.keys()
 BUCKET_SECONDS = 600
 COMMITMENT_CHARACTERS = 44
 
-_decoder = msgspec.json.Decoder(dict[str, str | int])
+_Number = Annotated[int, msgspec.Meta(ge=-INTEGER_MAX, le=INTEGER_MAX)]
+_decoder = msgspec.json.Decoder(dict[str, str | _Number])
 _encoder = msgspec.json.Encoder(order="sorted")
 _known_purposes: dict[str, bool] = {}
 _PURPOSES_KEPT = 256
@@ -58,8 +61,6 @@ def _read(entry: bytes) -> dict[str, str | int]:
         same = False
     # Text in and text out being equal rules out doubled keys, spaces, fractions and odd escapes; the rest is one look at the bytes.
     if not same or not entry.isascii() or b"\\" in entry or b"\x7f" in entry:
-        raise LogRefused("entry_not_canonical")
-    if any(type(value) is int and abs(value) > INTEGER_MAX for value in fields.values()):
         raise LogRefused("entry_not_canonical")
     return fields
 

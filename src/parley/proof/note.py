@@ -124,7 +124,7 @@ def read_vkey(vkey: str) -> tuple[str, bytes, Ed25519PublicKey]:
     """Name, key id (4 bytes) and key of a `vkey` text."""
     name, identifier, encoded = [*vkey.strip().split("+", 2), "", ""][:3]
     key = decode_base64(encoded, "vkey")
-    if not name or len(key) != 33 or key[:1] != ED25519 or key_id(name, key[1:]).hex() != identifier:
+    if not name.isprintable() or not name or len(key) != 33 or key[:1] != ED25519 or key_id(name, key[1:]).hex() != identifier:
         raise ProofRejected("vkey", "The log's public key is not an Ed25519 key in the form name+hash+base64.")
     return name, key_id(name, key[1:]), Ed25519PublicKey.from_public_bytes(key[1:])
 
