@@ -7,11 +7,11 @@ from collections import Counter
 from datetime import date
 
 import pytest
+from tests.house import RunningHouse, balance_line, written
 
 from parley.log.audit import audit
 from parley.proof import ProofRejected, verify_receipt
 from parley_sandbox.ledger import Customer
-from tests.house import RunningHouse, balance_line, written
 
 
 @pytest.mark.parametrize("username", ["ada", "chiara", "daichi", "jonas"])
@@ -87,7 +87,7 @@ def test_every_answer_carries_a_receipt_that_holds_and_that_no_changed_byte_surv
             receipt = reply["why"]["receipt"]
             held = verify_receipt(receipt, house.vkey)
             assert (held.entry["k"], held.entry["u"], held.index) == ("release", "dpv:RequestedServiceProvision", reply["why"]["log_index"])
-            assert [each.entry for each in house.entries(held.index)][0].decode().count(str(held.entry["c"])) == 1
+            assert next(each.entry for each in house.entries(held.index)).decode().count(str(held.entry["c"])) == 1
             again = await visitor.receipt(held.index)
             assert verify_receipt(again.text, house.vkey).private == held.private
             for at in range(0, len(receipt), 29):
