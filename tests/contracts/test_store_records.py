@@ -8,8 +8,8 @@ from datetime import timedelta
 import msgspec
 import pytest
 
-from parley.authorization.ports import ConsentAttempt, LinkAttempt, Pairing, Session
 from parley.model.grants import GrantState
+from parley.model.linking import ConsentAttempt, LinkAttempt, Pairing, Session
 from parley.model.refusals import BudgetSpent, Fault, GrantRevoked, LinkExpired, LinkLost, ReplayedMessage
 from parley.store import FileKeyRing, KeysUnsafe, Records, RecordsConflict
 

@@ -24,13 +24,13 @@ from starlette.types import ASGIApp
 from parley.authorization.consent_text import ConsentOffer
 from parley.authorization.linking import Approval, LinkingDesk, PairingDesk
 from parley.authorization.pages import LinkingSettings, authorization_routes
-from parley.authorization.ports import ConsentAttempt, LinkAttempt, Pairing, Session
 from parley.authorization.sessions import Sessions, Throttle
 from parley.channels.web import ERROR_HANDLERS, LinkState, Protected, Reply, WebSettings, Why, web_routes
 from parley.model.extensions import Channel
 from parley.model.grants import BankTokens, Budget, Grant
 from parley.model.ledger import AccountKind, AccountStatus, Discreet, LinkedAccount
-from parley.model.refusals import BankTimeout, LinkExpired, LogUnavailable, NotLinked, NotUnderstood, PurposeForbidden, ReplayedMessage
+from parley.model.linking import ConsentAttempt, LinkAttempt, Pairing, Session
+from parley.model.refusals import BankTimeout, LinkExpired, LogUnavailable, NotConsented, NotLinked, NotUnderstood, PurposeForbidden, ReplayedMessage
 from parley.model.stages import AnswerLine, Envelope
 from parley.model.words import Delivery, Projection, Provenance, Purpose
 
@@ -179,6 +179,8 @@ class BankNextDoor:
         if self.fail_with is not None:
             raise self.fail_with
         code = dict(params).get("code")
+        if dict(params).get("error") == "access_denied":
+            raise NotConsented("test")
         if code is None or self.codes.pop(code, None) != state:
             raise LinkExpired("no such code")
         return BankTokens(f"access-{code}", None, self.clock() + timedelta(minutes=15), None, "")
@@ -221,11 +223,10 @@ class Desk:
         self.approvals: list[Approval] = []
         self.joined: dict[str, datetime] = {}
         self.asked: list[str] = []
+        self.ids: list[str] = []
         self.receipts: dict[tuple[str, int], str] = {}
         self.seen: set[tuple[str, str]] = set()
         self.approval_fails = False
-        self.asks_held = asyncio.Event()
-        self.asks_held.set()
 
     async def approve(self, approval: Approval) -> None:
         if self.approval_fails:
@@ -236,6 +237,7 @@ class Desk:
     async def answer(self, envelope: Envelope, channel: Channel) -> Reply:
         question = channel.open(envelope)
         self.asked.append(question.text)
+        self.ids.append(question.message_id)
         if question.purpose_named == "advertising":
             raise PurposeForbidden("test")
         if "explode" in question.text:
@@ -269,6 +271,8 @@ def _figures(text: str) -> Reply:
     words = "You have $2,417.08 in Everyday and $11,300.00 in Rainy day."
     if "afford" in text:
         rows, words = (), "Yes, you can afford $640.00."
+    elif "markup" in text:
+        rows, words = (AnswerLine("<img src=x onerror=alert(1)>", "</dd><script>alert(1)</script>"),), "<b onclick=alert(1)>bold</b>"
     elif "spend" in text or "transactions" in text:
         rows = (
             AnswerLine("27 Feb · Corner Grocery", "−$84.12"),

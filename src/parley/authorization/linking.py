@@ -19,10 +19,11 @@ from hashlib import sha256
 from typing import Protocol
 
 from parley.authorization.consent_text import ConsentOffer, ConsentText, consent_text
-from parley.authorization.ports import ConsentAttempt, LinkAttempt, LinkRecords, Pairing, SessionRecords
+from parley.authorization.ports import LinkRecords, SessionRecords
 from parley.authorization.sessions import Presented, Sessions, hash_token
 from parley.model.grants import BankTokens
 from parley.model.ledger import Discreet, LinkedAccount
+from parley.model.linking import ConsentAttempt, LinkAttempt, Pairing
 from parley.model.refusals import BadInput, Fault, LinkExpired, Refusal
 from parley.model.words import Projection
 
@@ -58,7 +59,10 @@ class BankDoor(Protocol):
     async def begin(self) -> BankTrip: ...
 
     async def finish(self, params: Sequence[tuple[str, str]], state: str, verifier: str) -> BankTokens:
-        """`params` as they came back, repetitions included; checks `iss` before anything else, on errors too."""
+        """`params` as they came back, repetitions included; checks `iss` before anything else, on errors too.
+
+        Raises NotConsented when the customer said no at the bank.
+        """
 
     async def owner(self, tokens: BankTokens) -> str: ...
 

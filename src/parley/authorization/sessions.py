@@ -13,7 +13,8 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from hashlib import sha256
 
-from parley.authorization.ports import Session, SessionRecords
+from parley.authorization.ports import SessionRecords
+from parley.model.linking import Session
 
 SESSION_LIFE = timedelta(hours=12)
 TOKEN_BYTES = 32

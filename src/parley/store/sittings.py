@@ -12,8 +12,8 @@ from typing import TypeVar
 
 import msgspec
 
-from parley.authorization.ports import ConsentAttempt, LinkAttempt, Pairing, Session
 from parley.model.ledger import Discreet
+from parley.model.linking import ConsentAttempt, LinkAttempt, Pairing, Session
 from parley.model.refusals import Fault
 from parley.store.cabinet import Cabinet, to_micros
 from parley.store.driver import only
