@@ -114,7 +114,9 @@ async def _migrate_postgres(url: str) -> str:
     from parley.store.postgres import Connection, connected
 
     async def version(connection: Connection) -> str:
-        if await connection.fetchval("SELECT to_regclass('schema_version')::text") is None:
+        # Asked of the catalogue's rows, not of to_regclass: that answers from a cache which waiting for our lock does not refresh.
+        sql = "SELECT count(*) FROM pg_catalog.pg_tables WHERE tablename = 'schema_version' AND schemaname = current_schema()"
+        if not await connection.fetchval(sql):
             return ""
         return str(await connection.fetchval("SELECT version_num FROM schema_version") or "")
 

@@ -36,7 +36,8 @@ _SESSION = {
     "timezone": "UTC",
 }
 _RETRIED = (asyncpg.SerializationError, asyncpg.DeadlockDetectedError)
-_BROKEN = (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError, asyncio.TimeoutError)
+_CONFUSED = (asyncpg.InternalClientError, asyncpg.InterfaceError)
+_BROKEN = (asyncpg.PostgresError, *_CONFUSED, OSError, TimeoutError, asyncio.TimeoutError)
 
 
 class PostgresDriver:
@@ -49,20 +50,30 @@ class PostgresDriver:
 
     async def read(self, sql: str, values: Values = ()) -> list[Row]:
         with PlainErrors():
-            async with self._pool.acquire(timeout=CONNECT_SECONDS) as connection:
+            async with self._borrowed() as connection:
                 rows = await connection.fetch(numbered(sql), *values)
         return [tuple(row) for row in rows[:ROWS_MAX]]
 
     async def write(self, work: Callable[[], Work[Result]]) -> Result:
         with PlainErrors():
-            async with self._pool.acquire(timeout=CONNECT_SECONDS) as connection:
+            async with self._borrowed() as connection:
                 return await _retried(connection, work)
 
     async def scrub(self, tables: tuple[str, ...]) -> None:
         """Vacuum, so that dead rows leave the tables. PostgreSQL's own log and backups keep older images until they are recycled."""
         with PlainErrors():
-            async with self._pool.acquire(timeout=CONNECT_SECONDS) as connection:
+            async with self._borrowed() as connection:
                 await connection.execute(f"VACUUM {', '.join(tables)}")
+
+    @asynccontextmanager
+    async def _borrowed(self) -> AsyncIterator[Connection]:
+        """A connection of the pool. One that lost its place in the protocol is cut, so that nobody after us meets its remains."""
+        async with self._pool.acquire(timeout=CONNECT_SECONDS) as connection:
+            try:
+                yield connection
+            except _CONFUSED:
+                connection.terminate()
+                raise
 
     async def aclose(self) -> None:
         try:
