@@ -37,4 +37,4 @@ def clean_name(text: str) -> str:
 
 
 def _last_four(match: re.Match[str]) -> str:
-    return "…" + "".join(character for character in match[0] if character.isdigit())[-4:]
+    return "****" + "".join(character for character in match[0] if character.isdigit())[-4:]
