@@ -24,7 +24,7 @@ RULE = '\n[[rules]]\nid = "{id}"\neffect = "{effect}"\nreason = "Because."\n'
 SHORT = '[[rules]]\nid="r%d"\neffect="forbid"\nreason="x"\n'
 MORE = RULE.format(id="more", effect="forbid")
 BAD: dict[str, tuple[str, str, str]] = {
-    "unknown key at the top": (POLICY + '\n[extra]\nx = 1\n', "extra", "docs/policy.md"),
+    "unknown key at the top": (POLICY + "\n[extra]\nx = 1\n", "extra", "docs/policy.md"),
     "unknown key in a rule": (POLICY + MORE + "platform = []\n", "platform", "docs/policy.md"),
     "unknown key in a platform": (POLICY.replace('name = "Own chat"', 'name = "Own chat"\nnmae = "x"'), "nmae", "docs/policy.md"),
     "misspelt effect": (POLICY.replace('"allow"', '"alow"'), "alow", "docs/policy.md"),

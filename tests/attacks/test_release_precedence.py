@@ -206,9 +206,7 @@ def test_with_nothing_spoilt_the_answer_leaves_and_one_entry_stands(tmp_path: Pa
     town = build_town(tmp_path)
     outcome = asyncio.run(town.ask("what's my balance?"))
     assert isinstance(outcome, Released)
-    assert outcome.release.answer.text == (
-        "Your balances: Everyday Checking $2,143.87 available ($2,200.11 booked); Rainy Day $10,500.99 available."
-    )
+    assert outcome.release.answer.text == ("Your balances: Everyday Checking $2,143.87 available ($2,200.11 booked); Rainy Day $10,500.99 available.")
     assert [entry["k"] for entry in town.log.read()] == ["release"]
     assert set(outcome.laps) == {"open", "case", "understand", "rule", "bank", "minimise", "record"}
 

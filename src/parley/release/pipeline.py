@@ -176,7 +176,7 @@ def request_from(question: Question, case: CaseFile, house: House) -> Request:
         question.text, offerings=house.cards, nicknames=[each.name for each in case.accounts], today=today(house)
     )
     if case.customer is None:
-        raise NotLinked()
+        raise not_linked(understood.offering)
     offering = house.offerings.get(understood.offering)
     if offering is None:
         raise OfferingUnknown()
@@ -201,6 +201,12 @@ def grants_in_force(case: CaseFile, house: House) -> tuple[Grant, ...]:
     """The live grants; where none is left all of them, so that the customer hears what became of hers."""
     now = house.clock()
     return tuple(each for each in case.grants if is_live(each, now)) or case.grants
+
+
+def not_linked(wish: str) -> NotLinked:
+    refusal = NotLinked()
+    refusal.wish = wish
+    return refusal
 
 
 def accounts_wanted(understood: Understood, case: CaseFile) -> tuple[str, ...]:
