@@ -11,11 +11,11 @@ from base64 import b64encode
 from pathlib import Path
 
 import uvloop
+from tests.notary_process import NotaryProcess
 
 from parley.log.audit import audit
 from parley.log.client import NotaryClient
 from parley.log.errors import LogError
-from parley.log.supervise import NotaryProcess
 from parley.proof import Verifier, canonical
 
 KILLS = 15

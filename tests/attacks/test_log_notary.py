@@ -20,11 +20,11 @@ from typing import Any
 import psutil
 import pytest
 import uvloop
+from tests.notary_process import NotaryProcess
 
 from parley.log.audit import audit
 from parley.log.client import NotaryClient
-from parley.log.errors import GrantChanged, GrantClosed, LogError, LogRefused, LogUnavailable, NotaryCannotStart
-from parley.log.supervise import NotaryProcess
+from parley.log.errors import GrantChanged, GrantClosed, LogError, LogRefused, LogUnavailable
 from parley.log.wire import FRAME_BYTES_MAX, Head, Record, frame
 from parley.proof import Verifier, canonical, leaf_hash, verify_consistency
 
@@ -400,33 +400,17 @@ def test_being_told_to_stop_it_commits_what_it_has_and_leaves_in_order(notary: N
 
 def test_it_does_not_outlive_its_parent(tmp_path: Path) -> None:
     program = (
-        "import sys, time; from pathlib import Path; from parley.log.supervise import NotaryProcess\n"
+        "import sys, time; from pathlib import Path; from tests.notary_process import NotaryProcess\n"
         "notary = NotaryProcess(Path(sys.argv[1]), Path(sys.argv[1]) / 's'); notary.start(); print(notary.pid, flush=True); time.sleep(60)"
     )
-    parent = subprocess.Popen([sys.executable, "-c", program, str(tmp_path)], stdout=subprocess.PIPE, text=True)
+    root = Path(__file__).parents[2]
+    parent = subprocess.Popen([sys.executable, "-c", program, str(tmp_path)], stdout=subprocess.PIPE, text=True, cwd=root)
     assert parent.stdout is not None
     child = psutil.Process(int(parent.stdout.readline()))
     parent.kill()
     parent.wait()
     parent.stdout.close()
     child.wait(10)
-
-
-def test_it_is_started_again_when_it_dies_but_not_when_it_refuses(notary: NotaryProcess) -> None:
-    async def story() -> None:
-        ends: asyncio.Queue[int] = asyncio.Queue()
-        watching = asyncio.ensure_future(notary.keep_running(ends.put_nowait))
-        os.kill(notary.pid, signal.SIGKILL)
-        client = NotaryClient(notary.socket_path, connect_seconds_max=10)
-        assert await asyncio.wait_for(ends.get(), 10) == -signal.SIGKILL
-        await client.record(entry("policy"))
-        await client.aclose()
-        (notary.data / "notary" / "log.key").chmod(0o644)
-        os.kill(notary.pid, signal.SIGKILL)
-        with pytest.raises(NotaryCannotStart):
-            await asyncio.wait_for(watching, 20)
-
-    uvloop.run(story())
 
 
 # The disk

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import sqlite3
 import threading
-import time
 from pathlib import Path
 
 import pytest
@@ -12,7 +12,7 @@ import pytest
 from parley.log.errors import LogRefused
 from parley.log.notary import recover
 from parley.log.sequence import PENDING_MAX, Sequencer
-from parley.log.storage import LOCK_FILE, Batch, HeadLost, Reader, StoredHead, Writer, found_lock, open_lock, swap_head
+from parley.log.storage import LOCK_FILE, LOG_FILE, Batch, HeadLost, Reader, StoredHead, Writer, found_lock, open_lock, swap_head
 from parley.log.wire import CloseGrant, Record
 from parley.proof import Verifier, canonical
 
@@ -151,18 +151,18 @@ def test_recovery_reads_stored_hashes_and_not_the_whole_log(tmp_path: Path) -> N
         gate, asker = threading.Event(), Asker()
         gate.set()
         sequencer, reader, _ = start(tmp_path, gate)
-        for number in range(70_000):
-            if not number % 4000:
-                await asyncio.sleep(0)
-                await sequencer._idle.wait()
-            sequencer.submit(asker, Record(number, POLICY, b""))
+        for first in range(0, 6000, 3000):
+            for number in range(first, first + 3000):
+                sequencer.submit(asker, Record(number, POLICY, b""))
+            await sequencer._idle.wait()
         await sequencer.drain()
         reader.close()
-        started = time.process_time()
+        # Entries in finished tiles could say anything now: a start that read them again would notice, and an audit does.
+        with sqlite3.connect(tmp_path / LOG_FILE) as database:
+            database.execute("UPDATE entries SET entry = x'00' WHERE position < 5888")
+        database.close()
         recovered, _, tree, head = recover(tmp_path, tmp_path / LOCK_FILE, None)
-        spent = time.process_time() - started
         recovered.close()
-        assert (head.size, tree.crown().root) == (70_000, head.root)
-        assert spent < 1.0
+        assert (head.size, tree.crown().root) == (6000, head.root)
 
     asyncio.run(story())

@@ -23,8 +23,6 @@ INSIDE = {
     "log_damaged",
     "rollback",
     "in_use",
-    "look",
-    "slow",
     "socket_path",
 }
 

@@ -15,9 +15,9 @@ from typing import Any
 
 import pytest
 import uvloop
+from tests.notary_process import NotaryProcess
 
 from parley.log.client import NotaryClient
-from parley.log.supervise import NotaryProcess
 from parley.proof import Inclusion, canonical
 
 pytestmark = pytest.mark.peers

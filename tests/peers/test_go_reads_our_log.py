@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 import uvloop
+from tests.notary_process import NotaryProcess
 
 from parley.log.client import NotaryClient
-from parley.log.supervise import NotaryProcess
 from parley.proof import canonical, commitment_text, format_receipt
 
 pytestmark = pytest.mark.peers

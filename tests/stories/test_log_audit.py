@@ -13,10 +13,10 @@ from pathlib import Path
 import msgspec
 import pytest
 import uvloop
+from tests.notary_process import NotaryProcess
 
 from parley.log.audit import AuditReport, audit
 from parley.log.client import NotaryClient
-from parley.log.supervise import NotaryProcess
 from parley.proof import canonical
 
 BUCKET = int(time.time()) // 600 * 600

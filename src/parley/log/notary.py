@@ -13,6 +13,7 @@ import asyncio
 import fcntl
 import gc
 import os
+import resource
 import signal
 import socket
 import sys
@@ -49,6 +50,9 @@ CONNECTIONS_MAX = 64
 ENTRIES_PER_PAGE_MAX = 100
 ACKNOWLEDGEMENTS_PER_FRAME = 50
 SOCKET_PATH_BYTES_MAX = 107
+FAREWELL_STEPS = 50
+FAREWELL_STEP_SECONDS = 0.02
+"""A stopping notary gives its clients a second to take their last acknowledgements."""
 EXIT_IN_USE = 75
 EXIT_LOOK = 78
 
@@ -57,6 +61,8 @@ def main(arguments: list[str] | None = None) -> int:
     """Run the notary until it is told to stop; returns the exit code."""
     options = _parser().parse_args(arguments)
     os.umask(0o077)
+    # A core file would hold the key.
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     try:
         folder = _open_folder(options.data)
         with _Exclusive(folder, options.lock_wait_seconds):
@@ -109,6 +115,9 @@ async def _serve(folder: Path, options: argparse.Namespace) -> int:
     await sequencer.drain()
     for connection in list(connections):
         connection.end()
+    for _ in range(FAREWELL_STEPS):
+        if connections:
+            await asyncio.sleep(FAREWELL_STEP_SECONDS)
     reader.close()
     Path(options.socket).unlink(missing_ok=True)
     return 0

@@ -188,7 +188,8 @@ def swap_head(lock: sqlite3.Connection, before: StoredHead, after: StoredHead) -
 
 def _connect(path: Path) -> sqlite3.Connection:
     connection = sqlite3.connect(path, isolation_level=None, timeout=5.0, cached_statements=64)
-    _configure(connection, ("journal_mode=WAL", "synchronous=FULL", "wal_autocheckpoint=1000", "trusted_schema=OFF"))
+    pragmas = ("journal_mode=WAL", "synchronous=FULL", "fullfsync=ON", "wal_autocheckpoint=1000", "trusted_schema=OFF")
+    _configure(connection, pragmas)
     return connection
 
 
