@@ -21,7 +21,7 @@ from parley.model.stages import Question
 from parley.model.words import Delivery, Projection, Provenance, Purpose
 from parley.store import FileKeyRing, Records, migrate, open_records
 
-__all__ = ["RecordsBench", "bench_of_records", "postgres_bench", "postgres_server", "postgres_template", "postgres_url", "sqlite_bench"]
+__all__ = ["RecordsBench", "bench_of_records", "postgres_bench", "postgres_server", "postgres_template", "postgres_url"]
 
 
 @dataclass(frozen=True)
@@ -149,12 +149,9 @@ class RecordsBench:
 @pytest.fixture(params=["sqlite", "postgresql"])
 def bench_of_records(request: pytest.FixtureRequest, tmp_path: Path) -> RecordsBench:
     """The same test on SQLite and on PostgreSQL."""
-    found: RecordsBench = request.getfixturevalue("sqlite_bench" if request.param == "sqlite" else "postgres_bench")
-    return found
-
-
-@pytest.fixture
-def sqlite_bench(tmp_path: Path) -> RecordsBench:
+    if request.param == "postgresql":
+        found: RecordsBench = request.getfixturevalue("postgres_bench")
+        return found
     return RecordsBench(f"sqlite:///{tmp_path / 'data' / 'records.db'}", tmp_path / "keys")
 
 

@@ -19,6 +19,8 @@ from parley.store import FileKeyRing, KeysUnsafe, Records, RecordsConflict, open
 from parley.store.driver import only
 from parley.store.postgres import require_tls
 
+only_sqlite = pytest.mark.parametrize("bench_of_records", ["sqlite"], indirect=True)
+
 
 async def _outcomes(*attempts) -> list[str]:
     results = await asyncio.gather(*attempts, return_exceptions=True)
@@ -282,8 +284,9 @@ def _find_none(directory: Path, needles: list[bytes], present: bytes) -> None:
     assert [needle for needle in needles if any(needle in held for held in content)] == []
 
 
-def test_an_erased_key_is_gone_from_every_byte_of_the_file(sqlite_bench):
-    bench = sqlite_bench
+@only_sqlite
+def test_an_erased_key_is_gone_from_every_byte_of_the_file(bench_of_records):
+    bench = bench_of_records
     directory = Path(bench.url.removeprefix("sqlite:///")).parent
 
     async def story(records: Records) -> None:
@@ -371,8 +374,9 @@ def test_a_wrapped_key_that_was_changed_does_not_unwrap(tmp_path):
     asyncio.run(story())
 
 
-def test_a_full_disk_refuses_and_takes_no_more_writes_until_a_restart(sqlite_bench):
-    bench = sqlite_bench
+@only_sqlite
+def test_a_full_disk_refuses_and_takes_no_more_writes_until_a_restart(bench_of_records):
+    bench = bench_of_records
 
     async def story(records: Records) -> None:
         _, grant = await bench.linked(records)

@@ -18,6 +18,7 @@ from parley.model.refusals import ReplayedMessage
 from parley.store import Records
 
 KILLS = 8
+only_sqlite = pytest.mark.parametrize("bench_of_records", ["sqlite"], indirect=True)
 
 _WRITER = """
 import asyncio, sys
@@ -49,8 +50,9 @@ def _start(program: str, *arguments: str) -> subprocess.Popen[str]:
     return subprocess.Popen([sys.executable, "-c", program, *arguments], stdout=subprocess.PIPE, text=True, env=environment)
 
 
-def test_what_was_acknowledged_before_a_kill_is_there_afterwards(sqlite_bench):
-    bench = sqlite_bench
+@only_sqlite
+def test_what_was_acknowledged_before_a_kill_is_there_afterwards(bench_of_records):
+    bench = bench_of_records
     chance = random.Random(20261122)
     acknowledged: set[str] = set()
 
@@ -118,9 +120,10 @@ asyncio.run(main())
 """
 
 
-def test_a_disk_that_refuses_a_write_stops_all_writes_and_loses_none_that_was_acknowledged(sqlite_bench):
+@only_sqlite
+def test_a_disk_that_refuses_a_write_stops_all_writes_and_loses_none_that_was_acknowledged(bench_of_records):
     """A real limit of the kernel on the file's size: the commit fails in the middle of writing the log."""
-    bench = sqlite_bench
+    bench = bench_of_records
 
     async def link(records: Records) -> None:
         await bench.linked(records, answers=10**9, rows=10**9)
