@@ -10,8 +10,8 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-READY_SECONDS_MAX = 15.0
-STOP_SECONDS_MAX = 10.0
+READY_SECONDS_MAX = 60.0
+STOP_SECONDS_MAX = 30.0
 POLL_SECONDS = 0.02
 
 

@@ -73,7 +73,7 @@ def test_nothing_acknowledged_is_lost_when_the_notary_is_killed_again_and_again(
 
 
 async def _story(load: Load, chance: random.Random) -> None:
-    client = NotaryClient(load.notary.socket_path, connect_seconds_max=5.0)
+    client = NotaryClient(load.notary.socket_path, call_seconds_max=20, connect_seconds_max=20)
     handle = os.urandom(16)
     await client.record(canonical({"b": load.bucket, "k": "policy", "pol": "p", "v": 1}))
     await client.open_grant(canonical({"b": load.bucket, "k": "grant", "v": 1}), handle=handle, version=1)

@@ -46,7 +46,7 @@ def peer() -> Path:
 
 
 async def _fill(notary: NotaryProcess) -> dict[str, Any]:
-    client = NotaryClient(notary.socket_path)
+    client = NotaryClient(notary.socket_path, call_seconds_max=20)
 
     async def one(number: int) -> Inclusion:
         return await client.record(canonical({"b": BUCKET, "k": "policy", "n": number, "v": 1}))

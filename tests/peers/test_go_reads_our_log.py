@@ -30,7 +30,7 @@ def entry_of(number: int, salt: bytes, private: bytes) -> bytes:
 
 
 async def _fill(notary: NotaryProcess) -> tuple[list[str], bytes, list[bytes]]:
-    client = NotaryClient(notary.socket_path)
+    client = NotaryClient(notary.socket_path, call_seconds_max=20)
     handle = os.urandom(16)
     await client.open_grant(canonical({"b": BUCKET, "k": "grant", "v": 1}), handle=handle, version=1)
 

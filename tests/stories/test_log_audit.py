@@ -32,7 +32,7 @@ def release(purpose: str, projection: str, channel: str = "web") -> bytes:
 
 
 async def _fill(notary: NotaryProcess) -> None:
-    client = NotaryClient(notary.socket_path)
+    client = NotaryClient(notary.socket_path, call_seconds_max=20)
     handle = os.urandom(16)
     await client.record(line("build", build="0.1.0"))
     await client.record(line("policy", pol="policy-a"))
