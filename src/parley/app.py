@@ -171,7 +171,8 @@ class WebDesk:
             receipt=format_receipt(finished.sealed.entry, finished.sealed.salt, finished.sealed.private, finished.inclusion),
             receipt_url=f"/chat/receipts/{index}",
         )
-        return Reply("answered", "answered", finished.answer.text, finished.answer.lines, why=why, ms=outcome.laps)
+        answer = finished.answer
+        return Reply("answered", "answered", answer.text, answer.lines, answer.heading, why=why, ms=outcome.laps)
 
 
 @asynccontextmanager

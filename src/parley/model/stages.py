@@ -134,11 +134,12 @@ class AnswerLine(Discreet, frozen=True):
 
 
 class Answer(Discreet, frozen=True):
-    """The answer in words, the same as a card, and how many records it tells of (balances or rows; a yes or no tells of one)."""
+    """The answer in words; the same as a card (`heading` above `lines`); how many records it tells of (a yes or no tells of one)."""
 
     text: str
     lines: tuple[AnswerLine, ...] = ()
     records: int = 1
+    heading: str = ""
 
 
 class Disclosure(Discreet, frozen=True):

@@ -35,12 +35,16 @@ class Why(Discreet, frozen=True):
 
 
 class Reply(Discreet, frozen=True):
-    """One message back. `code` is stable ("answered" for an answer), `wish` the offering to link for, `ms` milliseconds by step."""
+    """One message back. `code` is stable ("answered" for an answer), `wish` the offering to link for, `ms` milliseconds by step.
+
+    `text` says everything; where there are `lines`, a page may show `heading` above them instead.
+    """
 
     outcome: Outcome
     code: str
     text: str
     lines: tuple[AnswerLine, ...] = ()
+    heading: str = ""
     suggestions: tuple[str, ...] = ()
     why: Why | None = None
     wish: str | None = None

@@ -31,8 +31,9 @@ class Balance:
         lines = tuple(AnswerLine(each.name or "Account", figure_of(each)) for each in values.balances)
         missing = " One account could not be read just now." if values.partial else ""
         if len(lines) == 1:
-            return Answer(f"{lines[0].label}: {lines[0].value}.{missing}", lines, 1)
-        return Answer("Your balances: " + "; ".join(f"{line.label} {line.value}" for line in lines) + f".{missing}", lines, len(lines))
+            return Answer(f"{lines[0].label}: {lines[0].value}.{missing}", lines, 1, "Your balance:" + missing)
+        text = "Your balances: " + "; ".join(f"{line.label} {line.value}" for line in lines) + f".{missing}"
+        return Answer(text, lines, len(lines), "Your balances:" + missing)
 
 
 def figure_of(balance: RuledBalance) -> str:

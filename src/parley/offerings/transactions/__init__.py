@@ -44,7 +44,7 @@ class Transactions:
             return Answer(f"There are no transactions in the last {LOOKBACK_DAYS} days.", (), 1)
         lines = tuple(AnswerLine(label_of(row, today), amount_of(row)) for row in rows)
         heading = "Your latest transaction:" if len(rows) == 1 else f"Your latest {len(rows)} transactions:"
-        return Answer(f"{heading} " + "; ".join(f"{line.label}: {line.value}" for line in lines) + f".{missing}", lines, len(rows))
+        return Answer(f"{heading} " + "; ".join(f"{line.label}: {line.value}" for line in lines) + f".{missing}", lines, len(rows), heading + missing)
 
 
 def label_of(row: RuledTransaction, today: date) -> str:

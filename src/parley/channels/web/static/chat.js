@@ -70,7 +70,7 @@ function say(text) {
 function show(reply, text, id) {
   const turn = add("t-reply");
   turn.classList.add(reply.outcome);
-  turn.querySelector(".text span:last-child").textContent = reply.text;
+  turn.querySelector(".text span:last-child").textContent = (reply.lines?.length && reply.heading) || reply.text;
   label(turn, KINDS[reply.outcome] ?? "");
   lines(turn, reply.lines ?? []);
   if (reply.outcome === "refused" || reply.outcome === "fault") {
