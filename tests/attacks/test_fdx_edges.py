@@ -19,8 +19,9 @@ from parley.banks.fdx.amounts import read_money
 from parley.banks.fdx.dates import BadDate, read_moment
 from parley.banks.fdx.pager import Pager
 from parley.banks.fdx.reads import retry_after
+from parley.banks.fdx.rows import RowReader
 from parley.banks.fdx.signs import SignRules
-from parley.banks.fdx.wire import Page
+from parley.banks.fdx.wire import Page, Row
 from parley.banks.transport import AiohttpTransport
 from parley.model.extensions import BankCredential, Order
 from parley.model.ledger import AccountKind, AccountStatus, LinkedAccount, Quality
@@ -382,3 +383,31 @@ def test_what_strangers_hide_in_text_is_gone(text: str, cleaned: str) -> None:
 )
 def test_account_numbers_in_text_are_cut_to_four_digits(text: str, cleaned: str) -> None:
     assert clean_name(text) == cleaned
+
+
+def test_no_cookie_is_kept_and_no_proxy_of_the_environment_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")
+
+    async def use(fdx: FdxBank, clock: Clock, slept: list[float], hostile: HostileBank) -> None:
+        assert await fdx.owner(CREDENTIAL, FIRST) == await fdx.owner(CREDENTIAL, FIRST) == "c"
+        assert len(hostile.asked) == 2 and not [asked for asked in hostile.asked if "cookie" in asked.headers]
+
+    at([Told(GOOD.body, 200, {"set-cookie": "track=customer; Path=/"})], use)
+
+
+def test_a_pending_row_is_not_dropped_for_a_reference_that_is_none() -> None:
+    reader = RowReader(CHECKING, date(2026, 1, 1), date(2026, 3, 6))
+    common: dict[str, Any] = {"debitCreditMemo": "DEBIT", "postedTimestamp": "2026-03-01T00:00:00Z", "amount": msgspec.Raw(b"1.00")}
+    reader.read([Row(transactionId="None", status="PENDING", **common), Row(transactionId="x", status="POSTED", **common)])
+    assert sorted(draft.key for draft in reader.finish()) == ["None", "x"]
+
+
+def test_ids_of_two_banks_or_accounts_never_meet() -> None:
+    row = Row(transactionId="7", status="POSTED", debitCreditMemo="DEBIT", postedTimestamp="2026-03-01", amount=msgspec.Raw(b"1.00"))
+    found = set()
+    for bank, native in (("b", "1"), ("b", "11"), ("b1", "1"), ("c", "1")):
+        reader = RowReader(msgspec.structs.replace(CHECKING, bank=bank, native_id=native), date(2026, 1, 1), date(2026, 3, 6))
+        reader.read([row])
+        found |= {reader.transaction(draft).id for draft in reader.finish()}
+    assert len(found) == 4

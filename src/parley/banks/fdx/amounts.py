@@ -29,16 +29,19 @@ def is_text(raw: msgspec.Raw) -> bool:
 
 def read_money(raw: msgspec.Raw, currency: str) -> Money:
     """Exact minor units of a JSON number or a string that holds one. Raises UncertainMoney for anything else; the message holds no figure."""
-    figure = bytes(raw)
-    exponent = exponent_of(currency)
-    if exponent == 2 and figure[-3:-2] == b"." and len(figure) < 18 and figure[0] != _QUOTE:
-        # The common case, 1.7 times cheaper than Decimal: JSON's grammar was checked, so only a sign, digits and one point can stand here
-        # (an exponent in front of the point would not be JSON).
+    return Money(read_minor(bytes(raw), currency), currency)
+
+
+def read_minor(figure: bytes, currency: str) -> int:
+    """The same from the raw text, as a bare number of minor units."""
+    if exponent_of(currency) == 2 and figure[-3:-2] == b"." and len(figure) < 18 and figure[0] != _QUOTE:
+        # The common case, without Decimal: JSON's grammar was checked, so only a sign, digits and one point can stand here (an exponent in
+        # front of the point would not be JSON).
         minor = int(figure[:-3] + figure[-2:])
         if abs(minor) <= MINOR_UNITS_MAX:
-            return Money(minor, currency)
+            return minor
         raise UncertainMoney("an amount beyond any account")
-    return money_from_decimal(_decimal(figure), currency)
+    return money_from_decimal(_decimal(figure), currency).minor
 
 
 def _decimal(figure: bytes) -> Decimal:

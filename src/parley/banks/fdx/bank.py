@@ -14,7 +14,7 @@ from parley.banks.fdx.accounts import balance, linked_account
 from parley.banks.fdx.amounts import is_missing
 from parley.banks.fdx.pager import Pager
 from parley.banks.fdx.reads import AccountGone, Desk, NoData, Reads
-from parley.banks.fdx.rows import RowReader
+from parley.banks.fdx.rows import Draft, RowReader
 from parley.banks.fdx.settings import FdxSettings
 from parley.banks.fdx.wire import (
     AccountHead,
@@ -29,7 +29,7 @@ from parley.banks.fdx.wire import (
     rows_with_merchant_decoder,
 )
 from parley.model.extensions import BankCredential, Order
-from parley.model.ledger import Balance, LinkedAccount, Statement, Transaction
+from parley.model.ledger import Balance, LinkedAccount, Statement
 from parley.model.refusals import BankNonsense, BankUncertain
 from parley.model.transport import Transport
 from parley.model.words import Field
@@ -115,7 +115,7 @@ class _Errand:
         self._reads = reads
         self._order = order
         self._balances: dict[str, Balance] = {}
-        self._rows: list[tuple[datetime, Transaction]] = []
+        self._drafts: list[tuple[datetime, RowReader, Draft]] = []
         self._rows_read = 0
         self._partial = False
         self._balance_fields = order.fields & _ACCOUNT_FIELDS
@@ -133,10 +133,10 @@ class _Errand:
     def statement(self, fetched_at: datetime) -> Statement:
         """In the order of the accounts; rows newest first over all of them."""
         order = self._order
-        self._rows.sort(key=itemgetter(0), reverse=True)
+        self._drafts.sort(key=itemgetter(0), reverse=True)
         return Statement(
             balances=tuple(self._balances[account.native_id] for account in order.accounts if account.native_id in self._balances),
-            transactions=tuple(row for _, row in self._rows[: order.rows_max]),
+            transactions=tuple(reader.transaction(draft) for _, reader, draft in self._drafts[: order.rows_max]),
             fetched_at=fetched_at,
             interaction_id=order.interaction_id,
             partial=self._partial,
@@ -228,7 +228,7 @@ class _Errand:
                 self._partial, following = True, None
         # Rows may have moved between the pages while we read: fewer than the bank counts is not all.
         self._partial = self._partial or pager.stopped_early or len(reader) < total
-        self._rows.extend(reader.finish())
+        self._drafts.extend((draft.moment, reader, draft) for draft in reader.finish())
 
 
 async def _together(errands: list[Coroutine[Any, Any, None]], at_once: int) -> None:

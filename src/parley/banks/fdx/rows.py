@@ -6,9 +6,9 @@ from collections import Counter
 from collections.abc import Iterable
 from datetime import date, datetime
 from hashlib import sha256
-from operator import itemgetter
+from typing import NamedTuple
 
-from parley.banks.fdx.amounts import is_missing, read_money
+from parley.banks.fdx.amounts import read_minor
 from parley.banks.fdx.dates import BadDate, read_moment
 from parley.banks.fdx.signs import SignRules
 from parley.banks.fdx.wire import Row, RowWithMerchant
@@ -20,6 +20,8 @@ from parley.model.strangers import clean_name
 ID_HEX_DIGITS = 32
 _TEXT = frozenset({Quality.AMOUNT_WAS_TEXT})
 _DUPLICATE = frozenset({Quality.DUPLICATE_ROW})
+_NO_STATUS = frozenset({Quality.STATUS_MISSING})
+_SYNTHETIC = frozenset({Quality.SYNTHETIC_ID})
 _STATES = {
     "POSTED": TransactionState.BOOKED,
     "PENDING": TransactionState.PENDING,
@@ -28,6 +30,20 @@ _STATES = {
     "REJECTED": TransactionState.REJECTED,
     "DECLINED": TransactionState.REJECTED,
 }
+
+
+class Draft(NamedTuple):
+    """A row that has been understood but not yet written out: most rows of a window are only read to know that others are newer.
+
+    `key` is the bank's id of the row, or what stands in for it; `minor` is in the customer's view.
+    """
+
+    moment: datetime
+    key: str
+    state: TransactionState
+    minor: int
+    row: Row
+    quality: frozenset[Quality]
 
 
 class RowReader:
@@ -39,7 +55,7 @@ class RowReader:
         self._until = until
         self._signs = SignRules(account.kind)
         self._ids = sha256(f"{len(account.bank)}:{account.bank}{len(account.native_id)}:{account.native_id}/".encode())
-        self._read: dict[str, tuple[datetime, Transaction]] = {}
+        self._read: dict[str, Draft] = {}
         self._alike: Counter[str] = Counter()
 
     def __len__(self) -> int:
@@ -48,90 +64,86 @@ class RowReader:
     def read(self, rows: Iterable[Row]) -> None:
         """Raises BankUncertain where amount, sign, currency or owner of a row cannot be relied on, BankNonsense for a row without a date."""
         for row in rows:
-            moment, transaction = self._canonical(row)
-            known = self._read.get(transaction.id)
-            if known is None:
-                self._read[transaction.id] = (moment, transaction)
-            else:
-                self._read[transaction.id] = _one_of(known, (moment, transaction))
+            draft = self._draft(row)
+            known = self._read.get(draft.key)
+            self._read[draft.key] = draft if known is None else _one_of(known, draft)
 
-    def finish(self) -> list[tuple[datetime, Transaction]]:
-        """The rows of the window with their moments, newest first. A pending row whose booked row is here too is left out. Raises BankUncertain."""
+    def finish(self) -> list[Draft]:
+        """The rows of the window. A pending row whose booked row is here too is left out. Raises BankUncertain."""
         self._signs.settle()
-        booked = {row.replaces for _, row in self._read.values() if row.replaces is not None and row.state is TransactionState.BOOKED}
-        kept = [
-            pair
-            for pair in self._read.values()
-            if self._since <= pair[1].on <= self._until and not (pair[1].id in booked and pair[1].state is TransactionState.PENDING)
+        drafts = self._read.values()
+        booked = {
+            str(each.row.referenceTransactionId) for each in drafts if each.state is TransactionState.BOOKED and each.row.referenceTransactionId
+        }
+        return [
+            each
+            for each in drafts
+            if self._since <= each.moment.date() <= self._until and not (each.state is TransactionState.PENDING and each.key in booked)
         ]
-        return sorted(kept, key=_newest, reverse=True)
 
-    def _canonical(self, row: Row) -> tuple[datetime, Transaction]:
-        if row.accountId is not None and str(row.accountId) != self._account.native_id:
+    def transaction(self, draft: Draft) -> Transaction:
+        """A draft of this reader, written out."""
+        row = draft.row
+        return Transaction(
+            self._id(draft.key),
+            self._account.ref,
+            draft.state,
+            draft.moment.date(),
+            Money(draft.minor, self._account.currency),
+            _merchant(row) if isinstance(row, RowWithMerchant) else None,
+            None if row.referenceTransactionId in (None, "") else self._id(str(row.referenceTransactionId)),
+            None,
+            draft.quality,
+        )
+
+    def _draft(self, row: Row) -> Draft:
+        account = self._account
+        if row.accountId != account.native_id and row.accountId is not None and str(row.accountId) != account.native_id:
             raise BankUncertain("a row of another account")
+        if row.currency is not None and row.currency.currencyCode not in (None, account.currency):
+            raise BankUncertain("a row in another currency than its account")
         moment, quality = _moment(row)
-        told = self._money(row)
-        minor, noticed = self._signs.signed(told.minor, row.debitCreditMemo, row.transactionType)
+        figure = bytes(row.amount)
+        minor, noticed = self._signs.signed(_minor(figure, account.currency), row.debitCreditMemo, row.transactionType)
         if noticed:
             quality |= noticed
-        if bytes(row.amount)[:1] == b'"':
+        if figure[:1] == b'"':
             quality |= _TEXT
         state = _STATES.get(row.status or "")
         if state is None:
             state = TransactionState.BOOKED if row.postedTimestamp else TransactionState.PENDING
-            quality |= {Quality.STATUS_MISSING}
-        if row.transactionId in (None, ""):
-            transaction_id, quality = self._synthetic_id(moment, minor), quality | {Quality.SYNTHETIC_ID}
-        else:
-            transaction_id = self._id(str(row.transactionId))
-        return moment, Transaction(
-            transaction_id,
-            self._account.ref,
-            state,
-            moment.date(),
-            told if minor == told.minor else Money(minor, told.currency),
-            _merchant(row) if isinstance(row, RowWithMerchant) else None,
-            None if row.referenceTransactionId in (None, "") else self._id(str(row.referenceTransactionId)),
-            None,
-            quality,
-        )
+            quality |= _NO_STATUS
+        key = row.transactionId
+        if key is None or key == "":
+            key, quality = self._stand_in(moment, minor), quality | _SYNTHETIC
+        return Draft(moment, key if isinstance(key, str) else str(key), state, minor, row, quality)
 
-    def _money(self, row: Row) -> Money:
-        """FDX's rows are in the currency of their account; one that says otherwise is refused."""
-        currency = self._account.currency
-        if row.currency is not None and row.currency.currencyCode not in (None, currency):
-            raise BankUncertain("a row in another currency than its account")
-        if is_missing(row.amount):
-            raise BankUncertain("a row without an amount")
-        try:
-            return read_money(row.amount, currency)
-        except UncertainMoney as reason:
-            raise BankUncertain(f"row: {reason}") from None
-
-    def _id(self, native: str) -> str:
+    def _id(self, key: str) -> str:
         digest = self._ids.copy()
-        digest.update(native.encode())
+        digest.update(key.encode())
         return digest.hexdigest()[:ID_HEX_DIGITS]
 
-    def _synthetic_id(self, moment: datetime, minor: int) -> str:
+    def _stand_in(self, moment: datetime, minor: int) -> str:
         """For a row without an id: day, figure, and how many alike came before. No text: so the id does not depend on what was ordered."""
         alike = f"\0{moment.date().isoformat()}\0{minor}"
         self._alike[alike] += 1
-        return self._id(f"{alike}\0{self._alike[alike]}")
+        return f"{alike}\0{self._alike[alike]}"
 
 
-_newest = itemgetter(0)
-
-
-def _one_of(known: tuple[datetime, Transaction], again: tuple[datetime, Transaction]) -> tuple[datetime, Transaction]:
+def _one_of(known: Draft, again: Draft) -> Draft:
     """One row for two with the same id: the booked one. Raises BankUncertain for two of the same state with different figures."""
-    first, second = known[1], again[1]
-    if first.state is second.state and first.amount != second.amount:
+    if known.state is again.state and known.minor != again.minor:
         raise BankUncertain("one id, two figures")
-    moment, kept = again if second.state is TransactionState.BOOKED and first.state is not TransactionState.BOOKED else known
-    return moment, Transaction(
-        kept.id, kept.ref, kept.state, kept.on, kept.amount, kept.merchant, kept.replaces, kept.provenance_id, kept.quality | _DUPLICATE
-    )
+    kept = again if again.state is TransactionState.BOOKED and known.state is not TransactionState.BOOKED else known
+    return kept._replace(quality=kept.quality | _DUPLICATE)
+
+
+def _minor(figure: bytes, currency: str) -> int:
+    """FDX's rows are in the currency of their account."""
+    try:
+        return read_minor(figure, currency)
+    except UncertainMoney as reason:
+        raise BankUncertain(f"row: {reason}") from None
 
 
 def _moment(row: Row) -> tuple[datetime, frozenset[Quality]]:

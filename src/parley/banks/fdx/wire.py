@@ -18,17 +18,17 @@ from parley.model.words import Field
 Body = TypeVar("Body")
 
 
-class Currency(msgspec.Struct, frozen=True):
+class Currency(msgspec.Struct, frozen=True, gc=False):
     currencyCode: str | None = None
 
 
-class Payee(msgspec.Struct, frozen=True):
+class Payee(msgspec.Struct, frozen=True, gc=False):
     """The merchant's name only: never an individual's, an address or a telephone."""
 
     merchantName: str | None = None
 
 
-class Row(msgspec.Struct, frozen=True):
+class Row(msgspec.Struct, frozen=True, gc=False):
     """A transaction without a word on who was paid. `referenceTransactionId` of a booked row names the pending row that it books."""
 
     amount: msgspec.Raw = NOTHING
@@ -43,14 +43,14 @@ class Row(msgspec.Struct, frozen=True):
     currency: Currency | None = None
 
 
-class RowWithMerchant(Row, frozen=True):
+class RowWithMerchant(Row, frozen=True, gc=False):
     """`description` is read where no merchant is named. `memo` is not: anyone may write there."""
 
     transactionPayee: Payee | None = None
     description: str | None = None
 
 
-class Page(msgspec.Struct, frozen=True):
+class Page(msgspec.Struct, frozen=True, gc=False):
     nextPageKey: str | None = None
     nextOffset: str | int | None = None
     totalElements: int | None = None
