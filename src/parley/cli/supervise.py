@@ -7,6 +7,7 @@ child watches its standard input and ends when this process is gone: nothing is 
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
 import socket
 import sys
@@ -147,9 +148,9 @@ def listen(settings: Settings) -> socket.socket:
 
 
 def notary_command(settings: Settings) -> list[str]:
-    data, where = settings.data.resolve(), settings.notary_socket
-    origin = settings.log_origin
-    return [sys.executable, "-m", "parley.log.notary", "--data", str(data), "--socket", str(where), "--origin", origin, "--exit-with-parent"]
+    """With our process id, so that a notary whose supervisor died while it was starting ends too."""
+    places = ["--data", str(settings.data.resolve()), "--socket", str(settings.notary_socket)]
+    return [sys.executable, "-m", "parley.log.notary", *places, "--origin", settings.log_origin, "--exit-with-parent", str(os.getpid())]
 
 
 def gateway_command(config: Path, fd: int) -> list[str]:
