@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import signal
 import sqlite3
 import subprocess
 import sys
@@ -21,13 +22,16 @@ from uuid import uuid4
 
 import aiohttp
 import msgspec
+import psutil
 
-from parley.cli.demo import Demo, Plan, running
+from parley.authorization.client_key import ClientKey
+from parley.cli.demo import CLIENT_ID, Demo, Plan, free_port, running, write_config
 from parley.cli.robot import Page, Robot
-from parley.cli.supervise import Child
+from parley.cli.supervise import Child, private_folder
 from parley.proof import VerifiedReceipt, verify_receipt
 from parley_sandbox import oracle
 from parley_sandbox.ledger import Account, Customer
+from parley_sandbox.robot import BankProcess
 
 SEED = 7
 START_SECONDS_MAX = 60.0
@@ -133,6 +137,51 @@ class RunningHouse:
     def verified(self, reply: dict[str, Any]) -> VerifiedReceipt:
         """The receipt of an answer, checked against the log's public key alone. Raises ProofRejected."""
         return verify_receipt(reply["why"]["receipt"], self.vkey)
+
+
+class ServedHouse:
+    """A demo bank and `parley serve` as the bank's operators start it; everything that it prints is kept in `diagnostics`."""
+
+    def __init__(self, folder: Path, extra_settings: str = "") -> None:
+        self.data = private_folder(folder / "data")
+        self.diagnostics = folder / "diagnostics.txt"
+        self.port = free_port()
+        self.url = f"http://127.0.0.1:{self.port}"
+        self.day = datetime.now(UTC).date()
+        key = ClientKey.load_or_create(private_folder(self.data / "keys") / "bank-client.pem")
+        record = {"client_id": CLIENT_ID, "client_name": "Larkspur chat", "redirect_uris": [f"{self.url}/link/callback"], "jwks": key.jwks()}
+        clients = folder / "clients.json"
+        clients.write_bytes(msgspec.json.encode([record]))
+        self.bank = BankProcess("--seed", str(SEED), "--today", self.day.isoformat(), "--clients", str(clients)).__enter__()
+        self.config = write_config(self.data, self.url, self.port, self.bank.url, extra_settings)
+        self.process = self.serve()
+
+    def serve(self) -> subprocess.Popen[bytes]:
+        with self.diagnostics.open("ab") as out:
+            command = [sys.executable, "-m", "parley.cli", "serve", "--config", str(self.config)]
+            self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=out, stderr=subprocess.STDOUT)
+        until(lambda: self.process.poll() is not None or b"open at" in self.diagnostics.read_bytes())
+        return self.process
+
+    def family(self) -> list[psutil.Process]:
+        """The supervisor's children: notary and gateways."""
+        return psutil.Process(self.process.pid).children(recursive=True)
+
+    def end(self, number: int = signal.SIGTERM) -> int:
+        """Signal the supervisor and wait for it; its exit code."""
+        if self.process.poll() is None:
+            self.process.send_signal(number)
+        return self.process.wait(30)
+
+    def stop(self) -> None:
+        self.end()
+        self.bank.__exit__(None, None, None)
+
+    def customer(self, username: str) -> Customer:
+        return oracle.customer(SEED, self.day, username)
+
+    def visitor(self) -> Visitor:
+        return Visitor(self.url)
 
 
 @dataclass(frozen=True)
