@@ -61,6 +61,10 @@ class Cabinet:
     def __repr__(self) -> str:
         return f"{type(self).__name__}(***)"
 
+    def _forget(self) -> None:
+        """Drop every unwrapped key and opened case from memory."""
+        self._vaults.clear()
+
     async def _vault(self, customer: str, wrapped_key: bytes) -> CustomerVault:
         vault = self._vaults.get((customer, wrapped_key))
         if vault is None:

@@ -72,6 +72,10 @@ class Cases(Cabinet):
         self._cases: Memory[tuple[Row, ...], CaseFile] = Memory(CASES_MAX)
         self._claims = 0
 
+    def _forget(self) -> None:
+        super()._forget()
+        self._cases.clear()
+
     async def open_case(self, question: Question) -> CaseFile:
         """The link of (channel, conversation), the customer's grants on that platform and channel, her bank link: one read.
 

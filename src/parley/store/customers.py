@@ -98,7 +98,7 @@ class Customers(Cabinet):
         """
         await self._keys.remember_erased(customer)
         await self._driver.write(lambda: _erase(customer, now))
-        self._vaults.clear()
+        self._forget()
         await self._driver.scrub(("customers", "bank_links", "links"))
 
     async def replay_erasures(self) -> int:

@@ -67,8 +67,12 @@ class PostgresDriver:
 
     @asynccontextmanager
     async def _borrowed(self) -> AsyncIterator[Connection]:
-        """A connection of the pool. One that lost its place in the protocol is cut, so that nobody after us meets its remains."""
-        async with self._pool.acquire(timeout=CONNECT_SECONDS) as connection:
+        """A connection of the pool. One that lost its place in the protocol is cut, so that nobody after us meets its remains.
+
+        The limit on waiting costs a task of its own, so it is only set where there is something to wait for.
+        """
+        waits = self._pool.get_idle_size() == 0
+        async with self._pool.acquire(timeout=CONNECT_SECONDS if waits else None) as connection:
             try:
                 yield connection
             except _CONFUSED:

@@ -25,8 +25,7 @@ class Records(Cases, Grants, Customers, Sittings):
 
     async def aclose(self) -> None:
         """Finish what was accepted and let go of the database. Idempotent."""
-        self._cases.clear()
-        self._vaults.clear()
+        self._forget()
         await self._driver.aclose()
 
 
