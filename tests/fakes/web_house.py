@@ -203,7 +203,8 @@ class BankNextDoor:
         async def authorize(request: Request) -> Response:
             state = escape(request.query_params.get("state", ""))
             return HTMLResponse(
-                f"<!doctype html><title>Brook Bank</title><form method=post action=/authorize><input type=hidden name=state value='{state}'>"
+                f"<!doctype html><title>Brook Bank</title><link rel=icon href=data:,>"
+                f"<form method=post action=/authorize><input type=hidden name=state value='{state}'>"
                 "<button name=go value=yes>Sign in</button><button name=go value=no>Cancel</button></form>"
             )
 
@@ -268,9 +269,10 @@ class Desk:
 
 def _figures(text: str) -> Reply:
     rows: tuple[AnswerLine, ...] = (AnswerLine("Everyday ··4417", "$2,417.08"), AnswerLine("Rainy day ··0932", "$11,300.00"))
+    left = Projection.BALANCE_AVAILABLE
     words = "You have $2,417.08 in Everyday and $11,300.00 in Rainy day."
     if "afford" in text:
-        rows, words = (), "Yes, you can afford $640.00."
+        rows, words, left = (), "Yes, you can afford $640.00.", Projection.AFFORD_YESNO
     elif "markup" in text:
         rows, words = (AnswerLine("<img src=x onerror=alert(1)>", "</dd><script>alert(1)</script>"),), "<b onclick=alert(1)>bold</b>"
     elif "spend" in text or "transactions" in text:
@@ -280,10 +282,10 @@ def _figures(text: str) -> Reply:
             AnswerLine("25 Feb · City Transit", "−$2.90"),
             AnswerLine("24 Feb · Blue Door Books (pending)", "−$31.50"),
         )
-        words = "Your last four transactions:"
+        words, left = "Your last four transactions:", Projection.TRANSACTIONS_MERCHANT_AND_AMOUNT
     why = Why(
         purpose="To answer a question that you asked about your own accounts.",
-        what_left="The balance of each chosen account, with the account’s name.",
+        what_left=left.plain_words,
         policy="9f2c1ab47d5e0c3388aa",
         platform="Brook Bank web chat",
         channel="web",

@@ -16,7 +16,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from hashlib import sha256
-from typing import Protocol
+from typing import Literal, Protocol
 
 from parley.authorization.consent_text import ConsentOffer, ConsentText, consent_text
 from parley.authorization.ports import LinkRecords, SessionRecords
@@ -32,6 +32,7 @@ PAIRING_LIFE = timedelta(minutes=10)
 TOKEN_BYTES = 32
 WISH_CHARS_MAX = 64
 STATE_CHARS_MAX = 512
+UNDECIDED = "Nothing has been decided yet. Please press “Allow” or “Don't allow”."
 
 
 class BankTrip(Protocol):
@@ -110,14 +111,17 @@ class ConsentPage:
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """The consent form as it came. `token` and `seal` from the cookies, everything else from the form."""
+    """The consent form as it came. `token` and `seal` from the cookies, everything else from the form.
+
+    `answer` is "allow", "deny", or "undecided" for a form that was sent by the Enter key and not by one of the buttons.
+    """
 
     token: str = field(repr=False)
     seal: str = field(repr=False)
     once: str = field(repr=False)
     csrf: str = field(repr=False)
     text_hash: str
-    allow: bool
+    answer: Literal["allow", "deny", "undecided"]
     accounts: tuple[str, ...]
     projections: tuple[str, ...]
     days: str
@@ -218,7 +222,7 @@ class LinkingDesk:
         if not _same(decision.text_hash, attempt.text_hash) or not _same(attempt.text_hash, text.hash):
             raise BadInput("form_stale", "the text changed")
         # 4. No means no: the bank's tokens go, unless other grants live on them.
-        if not decision.allow:
+        if decision.answer == "deny":
             await self._decline(attempt.customer)
             return None
         # 5. Only what was on the page can be chosen.
@@ -234,6 +238,8 @@ class LinkingDesk:
         accounts = _chosen(decision.accounts, (choice.value for choice in text.accounts))
         projections = _chosen(decision.projections, (choice.value for choice in text.projections))
         days = _chosen((decision.days,), (choice.value for choice in text.durations))
+        if decision.answer == "undecided":
+            raise await self._again(presented, attempt, decision, UNDECIDED, "choice_missing")
         if not accounts or not projections:
             missing = BadInput("choice_missing")
             raise await self._again(presented, attempt, decision, missing.plain_words, missing.code)

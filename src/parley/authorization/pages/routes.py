@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Literal
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse, RedirectResponse, Response
@@ -19,7 +20,7 @@ from parley.authorization.linking import CONSENT_LIFE, PAIRING_LIFE, ConsentPage
 from parley.authorization.pages.forms import Form, check_csrf, lower_headers, read_empty_json, read_form, read_query
 from parley.authorization.pages.render import Pages
 from parley.authorization.sessions import Presented, Sessions, Throttle, read_cookie
-from parley.model.refusals import BadInput, Fault, LinkExpired, Refusal
+from parley.model.refusals import BadInput, Fault, LinkExpired, NotConsented, Refusal
 
 STATUS: Mapping[str, int] = {
     "body_too_large": 413,
@@ -34,7 +35,7 @@ STATUS: Mapping[str, int] = {
     "link_expired": 410,
     "too_many": 429,
 }
-Handler = Callable[[Request], Awaitable[Response]]
+ANSWERS: Mapping[str, Literal["allow", "deny", "undecided"]] = {"allow": "allow", "deny": "deny", "undecided": "undecided"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,10 +125,8 @@ class _Doors:
             params = read_query(request)
             try:
                 token = await self._linking.come_back(await self._candidates(request), params)
-            except Refusal:
-                if ("error", "access_denied") in params:
-                    return self._pages.message("declined_at_bank", status=200)
-                raise
+            except NotConsented:
+                return self._pages.message("declined_at_bank", status=200)
             response = RedirectResponse("/consent", status_code=303)
             self._cookie(response, self._sessions.set_cookie(self._trip_cookie, token, life=CONSENT_LIFE))
             return response
@@ -171,8 +170,8 @@ class _Doors:
         return response
 
     def _decision(self, request: Request, form: Form) -> Decision:
-        answer = form.one("decision")
-        if answer not in ("allow", "deny"):
+        answer = ANSWERS.get(form.one("decision"))
+        if answer is None:
             raise BadInput("form_stale", "no decision")
         return Decision(
             token=self._read(request, self._trip_cookie) or "",
@@ -180,7 +179,7 @@ class _Doors:
             once=form.one("once"),
             csrf=form.one("csrf"),
             text_hash=form.one("text_hash"),
-            allow=answer == "allow",
+            answer=answer,
             accounts=form.all("account"),
             projections=form.all("projection"),
             days=form.one("days"),
