@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import socket
 import stat
 import sys
 from collections.abc import Awaitable, Callable
@@ -18,10 +19,12 @@ from rich.table import Table
 from parley.app import policy_file
 from parley.log.client import NotaryClient
 from parley.log.errors import LogError
+from parley.model.refusals import Fault
 from parley.offerings import load_offerings
 from parley.policy import PolicyRejected, load_policy
 from parley.proof import ProofRejected, Verifier
 from parley.settings import Settings, SettingsRejected, load_settings
+from parley.store import schema_found
 
 DISK_BYTES_MIN = 500 * 1024 * 1024
 SECONDS_MAX = 5.0
@@ -111,6 +114,30 @@ async def offerings(settings: Settings) -> Finding:
     return Finding("offerings", True, ", ".join(names))
 
 
+async def records(settings: Settings) -> Finding:
+    try:
+        found = await schema_found(settings.records)
+    except (Fault, ValueError) as error:
+        where = "the PostgreSQL server and its account" if settings.records_url != "sqlite" else "the mode (0600) and owner of records.sqlite"
+        return Finding("records", False, str(error), f"Check records_url, {where}; a newer schema needs the newer Parley.")
+    return Finding("records", True, f"schema {found}" if found else "will be made at the first start")
+
+
+async def port(settings: Settings) -> Finding:
+    """Free, or taken by a gateway of ours."""
+    address = f"{settings.listen_host}:{settings.listen_port}"
+    family = socket.AF_INET6 if ":" in settings.listen_host else socket.AF_INET
+    with socket.socket(family) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((settings.listen_host, settings.listen_port))
+        except OSError as error:
+            if settings.notary_socket.exists():
+                return Finding("port", True, f"{address} is in use, as it should be while the house runs")
+            return Finding("port", False, f"{address}: {error.strerror}", "Set listen_port to a free port, or end what holds it.")
+    return Finding("port", True, f"{address} is free")
+
+
 async def notary(settings: Settings) -> Finding:
     """Running and signing with the key that it published."""
     if not settings.notary_socket.exists():
@@ -146,4 +173,4 @@ async def bank(settings: Settings) -> Finding:
     return Finding("bank", True, f"{issuer} answers")
 
 
-CHECKS: tuple[Callable[[Settings], Awaitable[Finding]], ...] = (data_folder, secret_files, disk, policy, offerings, notary, bank)
+CHECKS: tuple[Callable[[Settings], Awaitable[Finding]], ...] = (data_folder, secret_files, disk, policy, offerings, records, port, notary, bank)

@@ -2,7 +2,7 @@
 
 from parley.store.driver import RecordsConflict, RecordsNewer
 from parley.store.keys import FileKeyRing, KeyRing, KeysUnsafe
-from parley.store.migrate import SCHEMA_VERSION, migrate
+from parley.store.migrate import SCHEMA_VERSION, migrate, schema_found
 from parley.store.records import Records, open_records
 from parley.store.vault import CustomerVault
 
@@ -17,4 +17,5 @@ __all__ = [
     "RecordsNewer",
     "migrate",
     "open_records",
+    "schema_found",
 ]

@@ -6,10 +6,14 @@ import asyncio
 import io
 import sqlite3
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from parley.model.refusals import RecordsUnavailable
 from parley.store.driver import RecordsNewer
 from parley.store.sqlite import connect, prepare_file
+
+if TYPE_CHECKING:
+    from parley.store.postgres import Connection
 
 SCHEMA_VERSION = "0001"
 """The newest step under `migrations/versions`: four digits, counting up. A test compares it with Alembic's own idea."""
@@ -27,6 +31,23 @@ async def migrate(url: str) -> str:
     if (path := sqlite_path(url)) is not None:
         return await asyncio.get_running_loop().run_in_executor(None, _migrate_sqlite, path)
     return await _migrate_postgres(url)
+
+
+async def schema_found(url: str) -> str:
+    """The schema version that the records have, "" for none yet; changes nothing. Raises RecordsUnavailable, RecordsNewer, KeysUnsafe, ValueError."""
+    path = sqlite_path(url)
+    if path is None:
+        from parley.store.postgres import connected
+
+        async with connected(url) as connection:
+            found = await _postgres_version(connection)
+    elif not path.exists():
+        return ""
+    else:
+        prepare_file(path)
+        found = _sqlite_version_of(path)
+    check_version(found)
+    return found
 
 
 def sqlite_path(url: str) -> Path | None:
@@ -103,6 +124,19 @@ def _upgrade_sqlite(connection: sqlite3.Connection) -> str:
     return found
 
 
+def _sqlite_version_of(path: Path) -> str:
+    try:
+        connection = sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True)
+    except sqlite3.Error as error:
+        raise RecordsUnavailable(type(error).__name__) from None
+    try:
+        return _sqlite_version(connection)
+    except sqlite3.Error as error:
+        raise RecordsUnavailable(type(error).__name__) from None
+    finally:
+        connection.close()
+
+
 def _sqlite_version(connection: sqlite3.Connection) -> str:
     if not connection.execute("SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = 'schema_version'").fetchall():
         return ""
@@ -111,23 +145,24 @@ def _sqlite_version(connection: sqlite3.Connection) -> str:
 
 
 async def _migrate_postgres(url: str) -> str:
-    from parley.store.postgres import Connection, connected
-
-    async def version(connection: Connection) -> str:
-        # Asked of the catalogue's rows, not of to_regclass: that answers from a cache which waiting for our lock does not refresh.
-        sql = "SELECT count(*) FROM pg_catalog.pg_tables WHERE tablename = 'schema_version' AND schemaname = current_schema()"
-        if not await connection.fetchval(sql):
-            return ""
-        return str(await connection.fetchval("SELECT version_num FROM schema_version") or "")
+    from parley.store.postgres import connected
 
     async with connected(url) as connection:
-        found = await version(connection)
+        found = await _postgres_version(connection)
         if not check_version(found):
             return found
         async with connection.transaction():
             await connection.execute("SELECT pg_advisory_xact_lock($1)", _ADVISORY_LOCK)
-            found = await version(connection)
+            found = await _postgres_version(connection)
             if check_version(found):
                 for statement in steps_sql("postgresql", found):
                     await connection.execute(statement)
         return found
+
+
+async def _postgres_version(connection: Connection) -> str:
+    # Asked of the catalogue's rows, not of to_regclass: that answers from a cache which waiting for our lock does not refresh.
+    sql = "SELECT count(*) FROM pg_catalog.pg_tables WHERE tablename = 'schema_version' AND schemaname = current_schema()"
+    if not await connection.fetchval(sql):
+        return ""
+    return str(await connection.fetchval("SELECT version_num FROM schema_version") or "")
