@@ -241,6 +241,8 @@ class Desk:
         self.ids.append(question.message_id)
         if question.purpose_named == "advertising":
             raise PurposeForbidden("test")
+        if question.text == "stop":
+            return await self.stop(question.conversation)
         if "explode" in question.text:
             raise ZeroDivisionError("a secret 4417 in an exception")
         if "slow bank" in question.text:

@@ -390,6 +390,14 @@ def test_without_scripts_she_is_told_so_and_can_still_link(watch: Callable[..., 
     page.wait_for_url(house.bank.origin + "/**")
 
 
+def test_a_typed_stop_shows_at_once_that_nothing_is_linked_any_more(watch: Callable[..., Watched], house: House) -> None:
+    page = watch().page
+    link(page, house)
+    ask(page, "stop")
+    assert page.locator("#unlinked").is_visible()
+    assert not page.locator("#linked").is_visible()
+
+
 def test_she_signs_out(watch: Callable[..., Watched], house: House) -> None:
     page = watch().page
     link(page, house)

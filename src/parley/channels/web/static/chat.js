@@ -78,6 +78,7 @@ function show(reply, text, id) {
     turn.querySelector(".code code").textContent = reply.code;
   }
   actions(turn, reply, text, id);
+  if (reply.code === "stopped") showUnlinked();
   if (reply.why) turn.querySelector(".bubble").append(why(reply.why));
   scroll(turn);
 }
@@ -151,18 +152,21 @@ function showStop(open) {
   (open ? document.getElementById("stop-yes") : stopButton).focus();
 }
 
+// Also after a typed "stop".
+function showUnlinked() {
+  document.getElementById("linked").hidden = true;
+  document.getElementById("unlinked").hidden = false;
+}
+
 async function stopSharing() {
   const reply = await post("/chat/stop", {});
   stopPanel.hidden = true;
   stopButton.setAttribute("aria-expanded", "false");
-  if (reply.outcome === "answered") {
-    document.getElementById("linked").hidden = true;
-    document.getElementById("unlinked").hidden = false;
-  } else if (reply.outcome === "lost") {
+  if (reply.outcome === "lost") {
     reply.text = "I can’t reach your bank’s server, so sharing has not been stopped yet. Please try again.";
   }
   welcome.hidden = true;
-  show({ ...reply, outcome: reply.outcome === "lost" ? "fault" : reply.outcome, code: reply.code }, "stop", newId());
+  show({ ...reply, outcome: reply.outcome === "lost" ? "fault" : reply.outcome }, "stop", newId());
   question.focus();
 }
 
