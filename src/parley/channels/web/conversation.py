@@ -102,7 +102,7 @@ def _decode(body: bytes) -> Message:
         raise BadInput("body_too_deep")
     try:
         message = _DECODER.decode(body)
-        json.loads(body, object_pairs_hook=_refuse_repetition)
+        _KEYS.decode(body.decode())
     except RecursionError:
         raise BadInput("body_too_deep") from None
     except msgspec.ValidationError:
@@ -119,3 +119,4 @@ def _refuse_repetition(pairs: list[tuple[str, Any]]) -> None:
 
 
 _DECODER = msgspec.json.Decoder(Message)
+_KEYS = json.JSONDecoder(object_pairs_hook=_refuse_repetition)

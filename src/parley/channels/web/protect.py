@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from itertools import chain
 from types import MappingProxyType
 from typing import Any
 
@@ -52,7 +53,7 @@ class Protected:
                 message = {**message, "headers": headers}
             await send(message)
 
-        if sum(len(name) + len(value) for name, value in scope["headers"]) > HEADER_BYTES_MAX:
+        if sum(map(len, chain.from_iterable(scope["headers"]))) > HEADER_BYTES_MAX:
             await respond(send_protected, 431, _TOO_LARGE)
             return
         try:
