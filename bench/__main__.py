@@ -20,13 +20,16 @@ from bench.processes import LOAD_CORE, BenchFailed
 from bench.report import PAGE, machine, page, show, verdicts, versions
 from bench.rounds import Plan, Results, Run, quick, scratch
 
+WIDTH = 150
+"""Columns where the output is no terminal."""
+
 
 def main() -> int:
     """Returns the exit code: 0 measured, 1 a measurement was impossible. A missed target is said, and is not a failure of the run."""
     options = _parser().parse_args()
     plan = Plan(rounds=options.rounds, seconds=options.seconds, connections=options.connections, starts=options.starts)
     plan = quick(plan) if options.quick else plan
-    console = Console(soft_wrap=True)
+    console = Console(width=None if sys.stdout.isatty() else WIDTH)
     try:
         results = measure(plan, options.seed if options.seed is not None else time.time_ns(), console)
     except BenchFailed as reason:

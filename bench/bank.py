@@ -15,6 +15,8 @@ import aiohttp
 import msgspec
 import uvloop
 
+from bench.processes import leave_with_parent
+
 HEAD_BYTES_MAX = 16 * 1024
 BODY_BYTES_MAX = 2 * 2**20
 RECORDS_MAX = 512
@@ -110,9 +112,13 @@ class Connection(asyncio.Protocol):
 
 
 def newest_rows(body: bytes, rows: int) -> bytes:
-    """A page of transactions with at most `rows` of them, byte for byte as the bank wrote them, and no further page."""
+    """A page with the newest booked `rows`, byte for byte as the bank wrote them, and no further page.
+
+    Pending rows are left out: one that a booked row replaces would not be told of, and the answer would have fewer rows than the page.
+    """
     page = msgspec.json.decode(body, type=dict[str, msgspec.Raw])
-    kept = msgspec.json.decode(page["transactions"], type=list[msgspec.Raw])[:rows]
+    booked = [row for row in msgspec.json.decode(page["transactions"], type=list[msgspec.Raw]) if b'"PENDING"' not in bytes(row)]
+    kept = booked[:rows]
     shown: dict[str, object] = {name: value for name, value in page.items() if name not in ("links", "page")}
     shown |= {"page": {"totalElements": len(kept)}, "transactions": kept}
     return msgspec.json.encode(shown)
@@ -150,6 +156,7 @@ def main() -> None:
     parser.add_argument("--upstream", required=True, help="the sandbox bank's address, without a slash at the end")
     parser.add_argument("--rows", type=int, default=20, help="rows kept of a list of transactions")
     options = parser.parse_args()
+    leave_with_parent()
     uvloop.run(serve(options.upstream, options.rows))
 
 

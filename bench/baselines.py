@@ -8,6 +8,8 @@ from typing import Any
 
 import uvicorn
 
+from bench.processes import leave_with_parent
+
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
@@ -83,6 +85,7 @@ def main() -> None:
     parser.add_argument("which", choices=("bare", "usual"))
     parser.add_argument("--bank", required=True)
     options = parser.parse_args()
+    leave_with_parent()
     listener = socket.socket()
     listener.bind(("127.0.0.1", 0))
     app = bare(options.bank) if options.which == "bare" else usual(options.bank)

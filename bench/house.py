@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import json
+import socket
+import subprocess
 import time
 import urllib.error
 import urllib.request
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -19,11 +21,12 @@ import msgspec
 from bench.load import Numbers, Target, drive
 from bench.processes import LOAD_CORE, SERVER_CORE, BenchFailed, Process, python
 from parley.authorization.client_key import ClientKey
-from parley.cli.demo import CLIENT_ID, customers_of, free_port
 from parley.cli.robot import Robot
 
+SERVE = ("-m", "parley.cli", "serve", "--config")
 ROWS = 20
 SEED = 7
+CLIENT_ID = "parley-bench"
 READY_SECONDS_MAX = 30.0
 ACCESS_TOKEN_SECONDS = 900
 """As long as the sandbox allows: a run that takes longer refreshes, as a bank's customers do."""
@@ -66,7 +69,7 @@ QUESTIONS = (BALANCE, TRANSACTIONS)
 class Chat:
     """A linked customer's session: the headers that her page sends, and her one account at the bank."""
 
-    headers: bytes
+    headers: bytes = field(repr=False)
     account: str
 
 
@@ -90,10 +93,10 @@ class House:
         self._issuer = self._started_bank(clients)
         self.bank_url = str(self._run("the repeating bank", ["-m", "bench.bank", "--upstream", self._issuer, "--rows", str(ROWS)], LOAD_CORE))
         config = self._settings(port)
-        self.gateway = Process("parley serve", python("-m", "parley", "serve", "--config", str(config)), cores=SERVER_CORE)
+        self.gateway = Process("parley serve", python(*SERVE, str(config)), cores=SERVER_CORE)
         self._processes.append(self.gateway)
         await self._answers()
-        people = await customers_of(SEED)
+        people = await asyncio.to_thread(customers_of, SEED)
         for person in busiest(people)[:customers]:
             self._chats.append(await self._linked(person))
 
@@ -171,7 +174,7 @@ class House:
             account = await link_one_account(robot, person)
             home = await robot.get(self.url + "/")
             cookies = "; ".join(f"{each.key}={each.value}" for each in robot.client.cookie_jar if each.key == "parley")
-            csrf = home.read().metas.get("csrf", "")
+            csrf = next((value for form in home.read().forms for value in form.values("csrf")), "")
         if not cookies or not csrf:
             raise BenchFailed("The chat page gave no session to ask with.")
         lines = [f"host: {urlsplit(self.url).netloc}", f"cookie: {cookies}", f"x-parley-csrf: {csrf}", f"origin: {self.url}"]
@@ -186,7 +189,8 @@ def right_words(question: Question, reply: bytes, at_bank: Sequence[bytes]) -> b
     figures = [figure for body in at_bank for figure in figures_of(question, body)]
     wrong = [figure for figure in figures if figure not in text]
     if told["outcome"] != "answered" or not figures or wrong or len(lines) != len(figures):
-        raise BenchFailed(f"The answer about {question.name} is not what the bank says: {len(wrong)} of {len(figures)} figures are missing.")
+        lacking = f"{len(lines)} lines, {len(wrong)} of {len(figures)} figures missing"
+        raise BenchFailed(f"The answer about {question.name} is not what the bank says: {lacking}.")
     return b'"text":' + msgspec.json.encode(text)
 
 
@@ -211,6 +215,19 @@ async def link_one_account(robot: Robot, person: Mapping[str, Any]) -> str:
     if done.status != 200 or urlsplit(done.url).path != "/":
         raise BenchFailed(f"Linking ended on {urlsplit(done.url).path} with status {done.status}.")
     return account
+
+
+def customers_of(seed: int) -> list[dict[str, Any]]:
+    """The demo bank's customers from its own command: user names, passwords, accounts."""
+    told = subprocess.run(python("-m", "parley_sandbox", "customers", "--seed", str(seed), "--json"), stdout=subprocess.PIPE, check=True)
+    people: list[dict[str, Any]] = json.loads(told.stdout)
+    return people
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
 
 
 def everyday(person: Mapping[str, Any]) -> Mapping[str, Any]:

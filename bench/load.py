@@ -60,14 +60,15 @@ async def drive(target: Target, *, connections: int, numbers: Numbers, seconds: 
     started = time.perf_counter_ns()
     run = _Run(target, numbers, loop.create_future(), started + int(seconds * 1e9) if seconds else 0, count)
     run.open = connections
-    for _ in range(connections):
-        await loop.create_connection(lambda: _Connection(run), target.host, target.port)
-    run.outcome.seconds = 0.0
+    transports = [(await loop.create_connection(lambda: _Connection(run), target.host, target.port))[0] for _ in range(connections)]
     try:
         async with asyncio.timeout(seconds + ANSWER_SECONDS_MAX):
             await run.done
     except TimeoutError:
         raise BenchFailed("An answer did not come in time.") from None
+    finally:
+        for transport in transports:
+            transport.close()
     run.outcome.seconds = (time.perf_counter_ns() - started) / 1e9
     return run.outcome
 

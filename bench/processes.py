@@ -12,6 +12,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -41,13 +42,15 @@ LOAD_CORE = {max(ALL_CORES)}
 class Process:
     """A child process on the cores named. Its standard error goes to a file that `complaint` shows when something fails."""
 
-    def __init__(self, name: str, command: Sequence[str], *, cores: set[int]) -> None:
+    def __init__(self, name: str, command: Sequence[str], *, cores: set[int], one_stream: bool = False) -> None:
+        """`one_stream`: standard error is read together with standard output, for commands that tell people what programs do not read."""
         self.name = name
         self._errors = tempfile.TemporaryFile()  # noqa: SIM115 - closed in `stop`
         before = os.sched_getaffinity(0)
         os.sched_setaffinity(0, cores)  # a child inherits it, and so do its own children
         try:
-            self._child = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._errors)
+            errors = subprocess.STDOUT if one_stream else self._errors
+            self._child = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors)
         finally:
             os.sched_setaffinity(0, before)
 
@@ -76,7 +79,7 @@ class Process:
     def complaint(self) -> str:
         """The end of what it wrote to standard error."""
         self._errors.seek(0)
-        return self._errors.read()[-2000:].decode(errors="replace").strip() or "(nothing on standard error)"
+        return self._errors.read()[-2000:].decode(errors="replace").strip() or "(nothing)"
 
     def stop(self) -> None:
         """End it in order; by force when it does not listen."""
@@ -121,6 +124,17 @@ def family(pid: int) -> list[int]:
 def memory_mib(pid: int) -> float:
     """What the process and its children keep to themselves, in MiB."""
     return sum(float(psutil.Process(each).memory_full_info().uss) for each in family(pid)) / 2**20
+
+
+def leave_with_parent() -> None:
+    """For our own servers: end when standard input closes, which it does when the bench is gone, however it went."""
+
+    def wait() -> None:
+        while sys.stdin.buffer.read(4096):
+            pass
+        os._exit(0)
+
+    threading.Thread(target=wait, daemon=True).start()
 
 
 def python(*arguments: str) -> list[str]:
