@@ -411,3 +411,35 @@ def test_ids_of_two_banks_or_accounts_never_meet() -> None:
         reader.read([row])
         found |= {reader.transaction(draft).id for draft in reader.finish()}
     assert len(found) == 4
+
+
+def test_the_transport_itself_keeps_no_cookie_where_a_host_has_a_name() -> None:
+    async def inside() -> None:
+        told = Told(b"{}", 200, {"set-cookie": "track=customer; Path=/"})
+        async with running(HostileBank(lambda asked: told)) as hostile, AiohttpTransport() as transport:
+            for _ in range(2):
+                await transport.get(hostile.url.replace("127.0.0.1", "localhost"), {}, seconds=2.0, bytes_max=1000)
+            assert len(hostile.asked) == 2 and "cookie" not in hostile.asked[1].headers
+
+    asyncio.run(inside())
+
+
+def test_fewer_rows_than_the_bank_counts_are_not_all() -> None:
+    row = b'{"transactionId":"1","status":"POSTED","debitCreditMemo":"DEBIT","postedTimestamp":"2026-03-01","amount":1.00}'
+
+    async def use(fdx: FdxBank, clock: Clock, slept: list[float], hostile: HostileBank) -> None:
+        order = Order((CHECKING,), frozenset({Field.TRANSACTION_AMOUNT}), date(2026, 1, 1), date(2026, 3, 6), 10, FIRST)
+        told = await fdx.fetch(CREDENTIAL, order)
+        assert told.partial and len(told.transactions) == 1
+        hostile.answer = lambda asked: Told(b'{"transactions":[%b],"page":{"totalElements":1}}' % row)
+        assert not (await fdx.fetch(CREDENTIAL, order)).partial
+
+    at([Told(b'{"transactions":[%b],"page":{"totalElements":2}}' % row)], use)
+
+
+def test_the_answer_to_another_request_is_not_taken() -> None:
+    async def use(fdx: FdxBank, clock: Clock, slept: list[float], hostile: HostileBank) -> None:
+        with pytest.raises(BankNonsense):
+            await fdx.owner(CREDENTIAL, FIRST)
+
+    at([Told(GOOD.body, 200, {"x-fapi-interaction-id": "66666666-6666-4666-8666-666666666666"})], use)

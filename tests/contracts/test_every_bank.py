@@ -198,6 +198,13 @@ def test_what_makes_a_figure_uncertain_is_refused(folder: str, case: str, refusa
 
 
 @pytest.mark.parametrize("folder", FOLDERS)
+@pytest.mark.parametrize("fields", [frozenset({Field.BALANCE_AVAILABLE}), frozenset({Field.TRANSACTION_AMOUNT})])
+def test_another_persons_account_is_never_told(folder: str, fields: frozenset[Field]) -> None:
+    for accounts in (ACCOUNTS, ACCOUNTS[:1]):
+        assert type(fetch(folder, "another account", order(accounts, fields))) is BankUncertain
+
+
+@pytest.mark.parametrize("folder", FOLDERS)
 def test_a_row_that_was_pending_is_told_once_it_is_booked(folder: str) -> None:
     statement = fetch(folder, "pending and booked")
     assert figures(statement) == (BALANCES, AMOUNTS)
