@@ -212,7 +212,7 @@ def test_she_links_and_asks_with_the_keyboard_alone(watch: Callable[..., Watched
     # Why she may trust it.
     tab_to(page, answer.locator("summary"), 60)
     page.keyboard.press("Enter")
-    assert "entry 41 of the log, 2027-03-01 09:30 UTC" in answer.inner_text()
+    assert "Entry 41 of the log, 2027-03-01 09:30 UTC" in answer.inner_text()
     assert "parley verify parley-receipt-41.txt" in answer.inner_text()
     assert low_contrasts(page) == []
     assert names_missing(page) == []
