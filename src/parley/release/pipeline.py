@@ -235,11 +235,12 @@ def order_from(ruling: Ruling, case: CaseFile, house: House) -> Order:
     accounts = tuple(each for each in case.accounts if each.ref in permission.accounts)
     if {each.ref for each in accounts} != set(permission.accounts):
         raise NoSuitableAccount("a granted account is no longer linked")
-    until = house.clock().astimezone(UTC).date() + timedelta(days=1)
+    now = house.clock()
+    until = max(now.astimezone(UTC).date(), now.astimezone(house.time_zone).date())
     return Order(
         accounts=accounts,
         fields=ruling.fields,
-        since=until - timedelta(days=permission.request.lookback_days + 1),
+        since=until - timedelta(days=permission.request.lookback_days),
         until=until,
         rows_max=ruling.rows_max,
         interaction_id=str(UUID(bytes=house.random_bytes(16), version=4)),
