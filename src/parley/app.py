@@ -24,12 +24,13 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from parley import __version__
 from parley.authorization.bank_client import BankClient, BankClientSettings
 from parley.authorization.bank_door import LinkedBank
 from parley.authorization.client_key import BadKeyFile, ClientKey
-from parley.authorization.consent_text import DAYS_OFFERED, ConsentOffer
+from parley.authorization.consent_text import DAYS_OFFERED, PURPOSE_WORDS, ConsentOffer
 from parley.authorization.credentials import BankCredentials
 from parley.authorization.grants import GrantDesk
 from parley.authorization.linking import LinkingDesk, PairingDesk
@@ -37,14 +38,14 @@ from parley.authorization.pages.routes import LinkingSettings, authorization_rou
 from parley.authorization.sessions import Sessions
 from parley.banks.fdx import FdxBank, FdxSettings
 from parley.banks.transport import AiohttpTransport
-from parley.channels.web import LinkState, Protected, Reply, WebSettings, Why, web_routes
+from parley.channels.web import ERROR_HANDLERS, LinkState, Protected, Reply, WebSettings, Why, web_routes
 from parley.channels.web.reply import reply_to_failure
 from parley.log.client import NotaryClient
 from parley.log.errors import GrantChanged, GrantClosed, LogError, LogRefused
 from parley.model.extensions import Channel, Offering, OfferingCard
 from parley.model.grants import Budget
 from parley.model.refusals import Fault, GrantRevoked, LogUnavailable, Refusal, StopAsked
-from parley.model.stages import Envelope
+from parley.model.stages import Envelope, Slots
 from parley.model.stages import Release as FinishedRelease
 from parley.model.words import Delivery, Provenance
 from parley.offerings import load_offerings
@@ -63,6 +64,8 @@ VKEY_SECONDS_MAX = 15.0
 REVOCATION_PERIOD_SECONDS = 2.0
 PRUNE_PERIOD_SECONDS = 60.0
 CONNECTIONS_MAX = 2048
+REQUEST_SECONDS_MAX = 10.0
+HEAD_BYTES_MAX = 64 * 1024
 
 diagnostics = structlog.get_logger("parley")
 """What operators read. It carries codes, counts and type names: never a value, a text, a token or an account."""
@@ -161,7 +164,7 @@ class WebDesk:
         index = finished.inclusion.index
         count = len(finished.ruling.permission.accounts)
         why = Why(
-            purpose="to answer your question (" + request.purpose.dpv + ")",
+            purpose=PURPOSE_WORDS[request.purpose],
             what_left=f"{request.projection.plain_words}; from {count} account{'s' if count != 1 else ''} that you chose",
             policy=finished.ruling.policy_digest,
             platform=self._platform_name,
@@ -250,11 +253,16 @@ def furnish(
     pages = LinkingSettings(settings.public_url, settings.bank_name, settings.contact)
     routes = [
         *web_routes(desk=desk, sessions=sessions, settings=web, clock=now, on_fault=unforeseen),
-        *authorization_routes(linking=linking, pairing=pairing, sessions=sessions, settings=pages, clock=now),
+        *authorization_routes(linking=linking, pairing=pairing, sessions=sessions, settings=pages, clock=now, on_fault=unforeseen),
         Route("/healthz", health(notary), methods=["GET"]),
     ]
     origins = [origin_of(bank.issuer)]
-    return Protected(Starlette(routes=routes), public_origin=settings.public_url, bank_origins=origins, on_fault=unforeseen), grants
+    return Protected(
+        Starlette(routes=routes, exception_handlers=dict(ERROR_HANDLERS)),
+        public_origin=settings.public_url,
+        bank_origins=origins,
+        on_fault=unforeseen,
+    ), grants
 
 
 def bank_client(settings: Settings, bank: BankSettings, transport: AiohttpTransport) -> BankClient:
@@ -272,7 +280,7 @@ def consent_offer(settings: Settings, offerings: dict[str, Offering]) -> Consent
         bank_title=settings.bank_name,
         purposes=tuple(purposes),
         projections=tuple(projections),
-        needed_for={name: each.projections[-1] for name, each in offerings.items()},
+        needed_for={name: each.needs(Slots(), frozenset(each.projections)).projection for name, each in offerings.items()},
         delivery=Delivery.INLINE,
         lookback_days=settings.lookback_days,
         provenance=Provenance.ANY,
@@ -361,12 +369,50 @@ def configure_diagnostics() -> None:
     )
 
 
+class BoundedHttp(HttpToolsProtocol):
+    """Uvicorn's protocol with the two limits that it lacks: how long a request may take to arrive, and how long its head may be.
+
+    Without them a stranger holds every connection open by sending a byte now and then, or fills the memory with one endless header.
+    """
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self._head_bytes = 0
+        self._in_head = True
+        self._patience = self.loop.call_later(REQUEST_SECONDS_MAX, self.transport.abort)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._patience.cancel()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        if self._in_head:
+            self._head_bytes += len(data)
+        super().data_received(data)
+        if self._in_head and self._head_bytes > HEAD_BYTES_MAX and not self.transport.is_closing():
+            self.send_400_response("The head of this request is too long.")
+
+    def on_message_begin(self) -> None:
+        super().on_message_begin()
+        self._patience.cancel()
+        self._patience = self.loop.call_later(REQUEST_SECONDS_MAX, self.transport.abort)
+
+    def on_headers_complete(self) -> None:
+        self._in_head, self._head_bytes = False, 0
+        super().on_headers_complete()
+
+    def on_message_complete(self) -> None:
+        self._in_head = True
+        self._patience.cancel()
+        super().on_message_complete()
+
+
 async def serve(settings: Settings, listening: socket.socket, *, exit_with_parent: bool) -> None:
     async with open_house(settings) as app:
         config = uvicorn.Config(
             app,
             loop="uvloop",
-            http="httptools",
+            http=BoundedHttp,
             ws="none",
             lifespan="off",
             log_config=None,
