@@ -9,9 +9,11 @@ import socket
 import sys
 import threading
 import time
+import traceback
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from datetime import UTC, datetime
+from decimal import Decimal
 from importlib.resources import files
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -65,6 +67,8 @@ REVOCATION_PERIOD_SECONDS = 2.0
 PRUNE_PERIOD_SECONDS = 60.0
 CONNECTIONS_MAX = 2048
 REQUEST_SECONDS_MAX = 10.0
+SAMPLE = Slots(amount=Decimal(1))
+"""A question that names all that any offering asks for: tells which projection it cannot do without."""
 HEAD_BYTES_MAX = 64 * 1024
 
 diagnostics = structlog.get_logger("parley")
@@ -280,7 +284,7 @@ def consent_offer(settings: Settings, offerings: dict[str, Offering]) -> Consent
         bank_title=settings.bank_name,
         purposes=tuple(purposes),
         projections=tuple(projections),
-        needed_for={name: each.needs(Slots(), frozenset(each.projections)).projection for name, each in offerings.items()},
+        needed_for={name: each.needs(SAMPLE, frozenset(each.projections)).projection for name, each in offerings.items()},
         delivery=Delivery.INLINE,
         lookback_days=settings.lookback_days,
         provenance=Provenance.ANY,
@@ -452,6 +456,15 @@ def main() -> None:
     except Fault as fault:
         diagnostics.error("start_failed", code=fault.code, detail=fault.detail)
         sys.exit(1)
+    except Exception as error:
+        diagnostics.error("ended_unforeseen", type=type(error).__name__, place=place_of(error))
+        sys.exit(1)
+
+
+def place_of(error: Exception) -> str:
+    """Where it broke, and nothing of what it said: an exception's text may hold what a customer wrote."""
+    frames = traceback.extract_tb(error.__traceback__)
+    return f"{Path(frames[-1].filename).name}:{frames[-1].lineno}" if frames else "unknown"
 
 
 if __name__ == "__main__":
