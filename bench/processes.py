@@ -20,7 +20,7 @@ from typing import Any
 
 import psutil
 
-READY_SECONDS_MAX = 60.0
+ROOT = Path(__file__).resolve().parent.parent
 STOP_SECONDS_MAX = 15.0
 LINE_BYTES_MAX = 64 * 1024
 _CLOCK_OF_ALL_THREADS = 2
@@ -50,7 +50,7 @@ class Process:
         os.sched_setaffinity(0, cores)  # a child inherits it, and so do its own children
         try:
             errors = subprocess.STDOUT if one_stream else self._errors
-            self._child = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors)
+            self._child = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors, cwd=ROOT)
         finally:
             os.sched_setaffinity(0, before)
 

@@ -15,6 +15,7 @@ from rich.console import Console
 from rich.table import Table
 
 from bench.house import QUESTIONS
+from bench.processes import ROOT
 from bench.rounds import BARE, IN_FLIGHT, PARLEY, USUAL, Results, Sample
 
 SHARE_MIN = 0.25
@@ -22,7 +23,7 @@ TIMES_USUAL_MIN = 1.3
 ENTRIES_PER_SECOND_MIN = 5_000
 START_SECONDS_MAX = 5.0
 PACKAGES = ("starlette", "uvicorn", "uvloop", "httptools", "aiohttp", "msgspec", "cryptography", "fastapi", "httpx2")
-ROOT = Path(__file__).resolve().parent.parent
+
 PAGE = ROOT / "docs" / "performance.md"
 
 METHOD = """\
