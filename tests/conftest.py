@@ -38,7 +38,7 @@ def house(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
         extra += postgres_settings(request.getfixturevalue("postgres_server"))
     running = RunningHouse(tmp_path_factory.mktemp("house"), extra, records=request.param).start()
     yield running
-    running.stop()
+    running.stop_unharmed()
 
 
 @pytest.fixture(scope="session")
@@ -46,4 +46,4 @@ def small_house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningHou
     """One gateway on SQLite, as `parley demo` starts it but with small budgets."""
     running = RunningHouse(tmp_path_factory.mktemp("small"), "answers_per_day = 4\nrows_per_day = 12\n").start()
     yield running
-    running.stop()
+    running.stop_unharmed()

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Self, TypeVar
 from uuid import uuid4
 
 import aiohttp
@@ -43,9 +43,9 @@ _serial = itertools.count(1)
 class RunningHouse:
     """A house that runs until `stop`. The supervisor lives on a thread of its own, so that tests may block or run loops as they like."""
 
-    def __init__(self, folder: Path, extra_settings: str = "", *, records: str = "sqlite") -> None:
+    def __init__(self, folder: Path, extra_settings: str = "", *, records: str = "sqlite", bank_settings: str = "") -> None:
         self.records = records
-        self.plan = Plan(seed=SEED, keep=folder, extra_settings=extra_settings)
+        self.plan = Plan(seed=SEED, keep=folder, extra_settings=extra_settings, extra_bank_settings=bank_settings)
         self.reports: list[str] = []
         self.day: date
         self.demo: Demo
@@ -72,6 +72,12 @@ class RunningHouse:
             self.demo = demo
             up.set()
             await self._enough.wait()
+
+    def stop_unharmed(self) -> None:
+        """The end of a house that nobody was meant to harm: no part of it may have died on the way."""
+        self.stop()
+        if self.reports:
+            raise AssertionError(self.reports)
 
     def stop(self) -> None:
         """Everything ends, in order."""
@@ -220,7 +226,7 @@ class Visitor(Robot):
         super().__init__(chat_url)
         self.csrf = ""
 
-    async def __aenter__(self) -> Visitor:
+    async def __aenter__(self) -> Self:
         connector = aiohttp.TCPConnector(local_addr=(own_address(), 0), limit=0)
         jar = aiohttp.CookieJar(unsafe=True)
         self.client = aiohttp.ClientSession(cookie_jar=jar, connector=connector, timeout=aiohttp.ClientTimeout(total=20), trust_env=False)
@@ -233,7 +239,7 @@ class Visitor(Robot):
         self.csrf = home.read().csrf
         return home
 
-    async def link_as(self, customer: Customer) -> Visitor:
+    async def link_as(self, customer: Customer) -> Self:
         await self.link(customer.username, customer.password)
         await self.reload()
         return self

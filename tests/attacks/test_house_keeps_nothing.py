@@ -13,6 +13,7 @@ from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from html import escape
 from pathlib import Path
+from typing import Self
 from urllib.parse import parse_qsl, quote, urlsplit
 
 import aiohttp
@@ -50,7 +51,7 @@ class WatchedVisitor(Visitor):
         super().__init__(url)
         self.secrets: set[str] = set()
 
-    async def __aenter__(self) -> WatchedVisitor:
+    async def __aenter__(self) -> Self:
         await super().__aenter__()
         watch = aiohttp.TraceConfig()
         watch.on_request_end.append(self._noted)

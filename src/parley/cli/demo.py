@@ -38,6 +38,7 @@ class Plan:
     keep: Path | None = None
     customer: str = "ada"
     extra_settings: str = ""
+    extra_bank_settings: str = ""
 
 
 @dataclass
@@ -63,7 +64,7 @@ async def running(plan: Plan, report: Callable[[str], None]) -> AsyncIterator[De
         chat_port = plan.port or free_port()
         chat_url = f"http://127.0.0.1:{chat_port}"
         bank, bank_url = await start_bank(plan, data, chat_url)
-        config = write_config(data, chat_url, chat_port, bank_url, plan.extra_settings)
+        config = write_config(data, chat_url, chat_port, bank_url, plan.extra_settings, plan.extra_bank_settings)
         supervisor = Supervisor(load_settings(config), config, report)
         await supervisor.start()
         yield Demo(plan, data, chat_url, bank_url, supervisor, bank, config)
@@ -98,7 +99,7 @@ async def start_bank(plan: Plan, data: Path, chat_url: str) -> tuple[Child, str]
         raise ChildFailed("the demo bank did not start; its own message is above") from None
 
 
-def write_config(data: Path, chat_url: str, chat_port: int, bank_url: str, extra: str) -> Path:
+def write_config(data: Path, chat_url: str, chat_port: int, bank_url: str, extra: str, extra_of_bank: str = "") -> Path:
     config = data / "parley.toml"
     config.write_text(
         f"""# Written by `parley demo`; every setting is explained in docs/settings.md.
@@ -114,6 +115,7 @@ profile = "fdx6"
 api_url = "{bank_url}/fdx/v6"
 issuer = "{bank_url}"
 client_id = "{CLIENT_ID}"
+{extra_of_bank}
 """
     )
     return config
