@@ -15,10 +15,10 @@ from typing import Any
 
 import pytest
 import uvloop
-from tests.notary_process import NotaryProcess
 
 from parley.log.client import NotaryClient
 from parley.proof import Inclusion, canonical
+from tests.notary_process import NotaryProcess
 
 pytestmark = pytest.mark.peers
 

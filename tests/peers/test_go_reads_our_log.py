@@ -12,10 +12,10 @@ from pathlib import Path
 
 import pytest
 import uvloop
-from tests.notary_process import NotaryProcess
 
 from parley.log.client import NotaryClient
 from parley.proof import canonical, commitment_text, format_receipt
+from tests.notary_process import NotaryProcess
 
 pytestmark = pytest.mark.peers
 
