@@ -137,7 +137,7 @@ async def link_as(terminal: Terminal, customer: str, password: str) -> None:
     async with Robot(terminal.url) as robot:
         page = await robot.get(url)
         login = await robot.submit(page, page.form_with("number"), {"number": [number]})
-        await robot.sign_in_and_allow(login, customer, password, home="/pair/done")
+        await robot.sign_in_and_allow(login, customer, password, home="/paired")
     if not await terminal.linked():
         raise ChatLost("the demo customer could not be linked.")
 

@@ -92,11 +92,12 @@ class Supervisor:
     async def stop(self) -> None:
         """Gateways first, so that nothing asks a notary that is gone."""
         self.stopping = True
-        for child in [*self.gateways, self.notary]:
-            await end(child)
+        # First the watchers: one that is about to start a dead child again would start it behind our back.
         for watcher in self.watchers:
             watcher.cancel()
         await asyncio.gather(*self.watchers, return_exceptions=True)
+        for child in [*self.gateways, self.notary]:
+            await end(child)
         self.socket.close()
 
     async def _watch(self, child: Child) -> None:
@@ -182,7 +183,10 @@ async def until_signalled() -> None:
 
 
 def private_folder(path: Path) -> Path:
-    """Make the folder readable by its owner alone."""
-    path.mkdir(parents=True, exist_ok=True, mode=0o700)
-    path.chmod(0o700)
+    """Make the folder readable by its owner alone. Raises ChildFailed when that is not allowed here."""
+    try:
+        path.mkdir(parents=True, exist_ok=True, mode=0o700)
+        path.chmod(0o700)
+    except OSError as error:
+        raise ChildFailed(f"cannot make the folder {path} ({error.strerror}); name one that this account may write") from None
     return path
