@@ -16,7 +16,7 @@ import msgspec
 import pytest
 from tests.fakes.road import GRANT, PRIVATE_WORDS, STATEMENT, TOKENS, Town, balance, build_town
 
-from parley.model.grants import GrantState
+from parley.model.grants import Budget, GrantState
 from parley.model.refusals import BankNonsense, BankTimeout, BankUnavailable, Fault, LinkLost, Refusal
 from parley.proof import verify_receipt
 from parley.proof.receipt import format_receipt
