@@ -25,6 +25,7 @@ from tests.notary_process import NotaryProcess
 from parley.log.audit import audit
 from parley.log.client import NotaryClient
 from parley.log.errors import GrantChanged, GrantClosed, LogError, LogRefused, LogUnavailable
+from parley.log.lock import SLOT_OFFSETS, slot
 from parley.log.wire import FRAME_BYTES_MAX, Head, Record, frame
 from parley.proof import Verifier, canonical, leaf_hash, verify_consistency
 
@@ -321,7 +322,7 @@ def test_the_socket_and_the_keys_are_for_one_user_only(notary: NotaryProcess) ->
     folder = notary.data / "notary"
     assert notary.socket_path.stat().st_mode & 0o777 == 0o600
     assert folder.stat().st_mode & 0o777 == 0o700
-    for name in ["log.key", "log.sqlite3", "head.sqlite3"]:
+    for name in ["log.key", "log.sqlite3", "head.lock"]:
         assert (folder / name).stat().st_mode & 0o077 == 0
     assert (folder / "log.vkey").read_text().startswith("bank.example/log+")
 
@@ -451,9 +452,9 @@ def test_when_a_write_fails_it_ends_at_once_and_loses_nothing_acknowledged(notar
 
 def test_another_writer_behind_its_back_stops_it(notary: NotaryProcess) -> None:
     run(notary, lambda client: client.record(entry("policy")))
-    lock = sqlite3.connect(notary.data / "notary" / "head.sqlite3", isolation_level=None)
-    lock.execute("UPDATE head SET size = size + 1")
-    lock.close()
+    with (notary.data / "notary" / "head.lock").open("r+b") as lock:
+        lock.seek(SLOT_OFFSETS[1])
+        lock.write(slot(99, 2, bytes(32)))
     with pytest.raises(LogUnavailable):
         run(notary, lambda client: client.record(entry("policy")))
     assert ended(notary) == 74
@@ -491,20 +492,38 @@ def test_another_history_of_the_same_length_is_noticed(notary: NotaryProcess, tm
         run(notary, lambda client, number=number: client.record(entry("policy", n=number)))  # type: ignore[misc]
         notary.stop()
         if number == 0:
-            shutil.copy(folder / "head.sqlite3", tmp_path / "head")
+            shutil.copy(folder / "head.lock", tmp_path / "head")
             shutil.rmtree(folder)
             shutil.copytree(tmp_path / "early", folder)
-    shutil.copy(tmp_path / "head", folder / "head.sqlite3")
+    shutil.copy(tmp_path / "head", folder / "head.lock")
     outcome = attempt(notary.data)
     assert outcome.returncode == 78
     assert "another history" in outcome.stderr
 
 
 def test_without_the_memory_of_its_head_a_log_does_not_go_on(notary: NotaryProcess) -> None:
+    lock = notary.data / "notary" / "head.lock"
     run(notary, lambda client: client.record(entry("policy")))
     notary.stop()
-    (notary.data / "notary" / "head.sqlite3").unlink()
-    assert attempt(notary.data).returncode == 78
+    lock.write_bytes(b"something else")
+    assert "[lock_damaged]" in attempt(notary.data).stderr
+    lock.unlink()
+    outcome = attempt(notary.data)
+    assert outcome.returncode == 78 and "[rollback]" in outcome.stderr
+
+
+def test_the_lock_file_may_lie_elsewhere_and_two_logs_cannot_share_it(tmp_path: Path) -> None:
+    lock = tmp_path / "elsewhere"
+    process = NotaryProcess(tmp_path / "one", tmp_path / "s", options=["--lock", str(lock)])
+    process.start()
+    try:
+        run(process, lambda client: client.record(entry("policy")))
+        assert lock.stat().st_mode & 0o777 == 0o600 and not (tmp_path / "one" / "notary" / "head.lock").exists()
+        assert attempt(tmp_path / "two", "--lock", str(lock)).returncode == 75
+    finally:
+        process.stop()
+    outcome = attempt(tmp_path / "two", "--lock", str(lock))
+    assert outcome.returncode == 78 and "[rollback]" in outcome.stderr
 
 
 @pytest.mark.parametrize("mode", [0o644, 0o640, 0o660, 0o606])

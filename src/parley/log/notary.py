@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import fcntl
 import gc
 import os
 import resource
@@ -26,8 +25,9 @@ import uvloop
 
 from parley.log.errors import LogRefused, NotaryCannotStart
 from parley.log.key import KEY_FILE, LogKey, check_origin, check_private, load_key, make_key, publish_vkey
+from parley.log.lock import LOCK_FILE, HeadLock, hold
 from parley.log.sequence import Sequencer
-from parley.log.storage import LOCK_FILE, Reader, StoredHead, Writer, found_lock, open_lock, read_lock, swap_head
+from parley.log.storage import Reader, StoredHead, Writer
 from parley.log.tree import Tree
 from parley.log.wire import (
     Acknowledged,
@@ -72,7 +72,7 @@ def main(arguments: list[str] | None = None) -> int:
         return EXIT_IN_USE if reason.code == "in_use" else EXIT_LOOK
 
 
-def recover(folder: Path, lock_path: Path, origin: str | None) -> tuple[Reader, LogKey, Tree, StoredHead]:
+def recover(folder: Path, lock: HeadLock, origin: str | None) -> tuple[Reader, LogKey, Tree, StoredHead]:
     """Open or found the log, and check that it is the one that this notary left; raises NotaryCannotStart."""
     reader = Reader(folder)
     identity = reader.identity()
@@ -83,14 +83,15 @@ def recover(folder: Path, lock_path: Path, origin: str | None) -> tuple[Reader, 
         raise NotaryCannotStart("log_damaged", "The log's entries and its newest head do not belong together. Restore the newest backup.")
     tree = Tree.restored(head.size, reader.edges(head.size), reader.tile) if head.size else Tree(reader.tile)
     _check_head(key, tree, head)
-    _check_lock(reader, lock_path, head)
+    _check_lock(reader, lock, head)
     return reader, key, tree, head
 
 
 async def _serve(folder: Path, options: argparse.Namespace) -> int:
-    lock_path = options.lock or folder / LOCK_FILE
-    reader, key, tree, head = recover(folder, lock_path, options.origin)
-    sequencer = Sequencer(reader, lambda: Writer(folder, lock_path), key, tree, head, time.time)
+    lock = HeadLock(options.lock or folder / LOCK_FILE, options.lock_wait_seconds)
+    reader, key, tree, head = recover(folder, lock, options.origin)
+    writer = Writer(folder, lock)
+    sequencer = Sequencer(reader, writer, key, tree, head, time.time)
     sequencer.ahead_seconds_max = options.ahead_seconds_max
     loop = asyncio.get_running_loop()
     stop = asyncio.Event()
@@ -112,13 +113,15 @@ async def _serve(folder: Path, options: argparse.Namespace) -> int:
     server.close()
     for connection in connections:
         connection.stop_reading()
-    await sequencer.drain()
+    sequencer.drain()
     for connection in list(connections):
         connection.end()
     for _ in range(FAREWELL_STEPS):
         if connections:
             await asyncio.sleep(FAREWELL_STEP_SECONDS)
+    writer.close()
     reader.close()
+    lock.close()
     Path(options.socket).unlink(missing_ok=True)
     return 0
 
@@ -245,29 +248,25 @@ def _check_head(key: LogKey, tree: Tree, head: StoredHead) -> None:
         raise NotaryCannotStart("log_damaged", "The stored hashes do not lead to the signed head. Restore the newest backup.")
 
 
-def _check_lock(reader: Reader, lock_path: Path, head: StoredHead) -> None:
-    lock = open_lock(lock_path)
-    try:
-        remembered = read_lock(lock)
-        if remembered is None and head.size == 0:
-            found_lock(lock, head)
-        elif remembered is None:
-            raise NotaryCannotStart("rollback", f"{lock_path} does not remember this log's head. {_WAY_OUT}")
-        elif remembered != (head.size, head.root):
-            _adopt(reader, lock_path, remembered, head)
-            swap_head(lock, StoredHead(remembered[0], remembered[1], b"", 0), head)
-    finally:
-        lock.close()
+def _check_lock(reader: Reader, lock: HeadLock, head: StoredHead) -> None:
+    remembered = lock.read()
+    if remembered is None and head.size == 0:
+        lock.found(head.size, head.root)
+    elif remembered is None:
+        raise NotaryCannotStart("rollback", f"The lock file does not remember this log's head. {_WAY_OUT}")
+    elif remembered != (head.size, head.root):
+        _check_ahead(reader, remembered, head)
+        lock.swap(remembered, (head.size, head.root))
 
 
-def _adopt(reader: Reader, lock_path: Path, remembered: tuple[int, bytes], head: StoredHead) -> None:
+def _check_ahead(reader: Reader, remembered: tuple[int, bytes], head: StoredHead) -> None:
     """Allow a log that is ahead of the lock by the batch of a crash; refuse one that is behind it or beside it."""
     known = reader.head(remembered[0])
     if remembered[0] > head.size:
-        lost = f"{lock_path} remembers {remembered[0]} entries and the log has {head.size}: it was rolled back."
+        lost = f"The lock file remembers {remembered[0]} entries and the log has {head.size}: it was rolled back."
         raise NotaryCannotStart("rollback", f"{lost} {_WAY_OUT}")
     if known is None or known.root != remembered[1]:
-        raise NotaryCannotStart("rollback", f"{lock_path} remembers another history than this log's. {_WAY_OUT}")
+        raise NotaryCannotStart("rollback", f"The lock file remembers another history than this log's. {_WAY_OUT}")
 
 
 _WAY_OUT = (
@@ -291,14 +290,7 @@ class _Exclusive:
         self._wait_seconds = wait_seconds
 
     def __enter__(self) -> None:
-        end = time.monotonic() + self._wait_seconds
-        while True:
-            try:
-                return fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                if time.monotonic() >= end:
-                    raise NotaryCannotStart("in_use", "Another notary holds this log. Only one may write it.") from None
-                time.sleep(0.02)
+        hold(self._descriptor, self._wait_seconds)
 
     def __exit__(self, *_: object) -> None:
         os.close(self._descriptor)
@@ -330,7 +322,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--data", type=Path, required=True, help="data directory; the notary uses DIR/notary alone")
     parser.add_argument("--socket", required=True, help="path of the Unix socket to listen on")
     parser.add_argument("--origin", help=f"the log's public name, fixed at its first start (default {DEFAULT_ORIGIN})")
-    parser.add_argument("--lock", type=Path, help="lock database; on another disk than the log it also shows a restored backup")
+    parser.add_argument("--lock", type=Path, help="lock file; on another disk than the log it also shows a restored backup")
     parser.add_argument("--exit-with-parent", nargs="?", type=int, const=0, metavar="PID", help="end in order when the parent process ends")
     parser.add_argument("--heartbeat-seconds", type=float, default=60.0, help="seconds between heartbeat entries")
     parser.add_argument("--ahead-seconds-max", type=int, default=1200, help="how far an entry's time bucket may be ahead of the clock")

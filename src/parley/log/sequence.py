@@ -1,6 +1,6 @@
 """Puts everything that changes the log into one sequence, and commits it in batches.
 
-There is no timer: while one batch is being made durable, whatever arrives waits together for the next. A grant's version is compared
+There is no timer: while one batch is being made durable, whatever arrives waits in the sockets and becomes the next. A grant's version is compared
 here, in the same sequence that holds its revocation, so that a release that comes second is refused however close the race was.
 """
 
@@ -9,9 +9,7 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
-import threading
 from collections.abc import Callable
-from queue import SimpleQueue
 from typing import Protocol
 
 from parley.log.entries import BUCKET_SECONDS, check_entry, heartbeat
@@ -39,12 +37,10 @@ class Asker(Protocol):
 
 
 class Sequencer:
-    """One log's sequence. Lives in the event loop; only `Writer` runs in the writing thread."""
+    """One log's sequence. Lives in the event loop, and commits there: handing a small batch to a thread and back costs more than it saves."""
 
-    def __init__(
-        self, reader: Reader, make_writer: Callable[[], Writer], key: LogKey, tree: Tree, head: StoredHead, clock: Callable[[], float]
-    ) -> None:
-        self._reader, self._key, self._tree, self._clock = reader, key, tree, clock
+    def __init__(self, reader: Reader, writer: Writer, key: LogKey, tree: Tree, head: StoredHead, clock: Callable[[], float]) -> None:
+        self._reader, self._writer, self._key, self._tree, self._clock = reader, writer, key, tree, clock
         self._loop = asyncio.get_running_loop()
         self._pending: list[tuple[Asker, Sequenced, int]] = []
         self._grants: dict[bytes, int | None] = {}
@@ -53,12 +49,6 @@ class Sequencer:
         self.crown: Crown = tree.crown()
         self.checkpoint = key.note(head.size, head.root, head.signature)
         self.ahead_seconds_max = 2 * BUCKET_SECONDS
-        self._started = self._writing = False
-        self._idle = asyncio.Event()
-        self._idle.set()
-        self._work: SimpleQueue[Batch | None] = SimpleQueue()
-        self._thread = threading.Thread(target=self._write, args=(make_writer,), name="log-writer", daemon=True)
-        self._thread.start()
 
     def submit(self, asker: Asker, request: Sequenced) -> None:
         """Queue a request; raises LogRefused when it could never be recorded, or when too many wait."""
@@ -76,22 +66,19 @@ class Sequencer:
         """The path of an entry to the newest acknowledged checkpoint."""
         return self._tree.path(index, self.crown)
 
-    async def drain(self) -> None:
-        """Wait until everything submitted is durable, then end the writing thread."""
-        await self._idle.wait()
-        self._work.put(None)
-        await self._loop.run_in_executor(None, self._thread.join)
+    def drain(self) -> None:
+        """Make everything submitted durable, and answer."""
+        if self._pending:
+            self._sequence()
 
     def _push(self, asker: Asker, request: Sequenced, bucket: int) -> None:
+        # All that one turn of the loop reads from its sockets is one batch.
+        if not self._pending:
+            self._loop.call_soon(self.drain)
         self._pending.append((asker, request, bucket))
-        if not self._started and not self._writing:
-            self._started = True
-            self._idle.clear()
-            self._loop.call_soon(self._start)
 
-    def _start(self) -> None:
-        """Take what waits, decide on each in order, and hand the batch to the writing thread."""
-        self._started = False
+    def _sequence(self) -> None:
+        """Take what waits, decide on each in order, commit what was accepted, and answer."""
         taken, self._pending = self._pending, []
         refused: list[tuple[Asker, int, str]] = []
         accepted: list[tuple[Asker, Sequenced]] = []
@@ -105,9 +92,13 @@ class Sequencer:
             else:
                 accepted.append((asker, request))
         if accepted:
-            self._commit(accepted, refused, changed)
-        else:
-            self._finish(None, [], refused)
+            self._commit([request for _, request in accepted], changed)
+            self._acknowledge(accepted)
+        # A refusal may rest on what this batch changed, so it too waits until that is durable.
+        for asker, request_id, code in refused:
+            asker.refused(request_id, code)
+        if len(self._grants) > GRANTS_REMEMBERED_MAX:
+            self._grants.clear()
 
     def _decide(self, request: Sequenced, bucket: int, newest: int, changed: dict[bytes, int]) -> None:
         """Raise LogRefused or take the request into the sequence."""
@@ -145,60 +136,34 @@ class Sequencer:
             self._grants[handle] = found
         return found
 
-    def _commit(self, accepted: list[tuple[Asker, Sequenced]], refused: list[tuple[Asker, int, str]], changed: dict[bytes, int]) -> None:
-        first = self._head.size
-        tiles = self._tree.append([leaf_hash(request.entry) for _, request in accepted])
-        crown = self._tree.crown()
-        head = StoredHead(crown.size, crown.root, self._key.sign(crown.size, crown.root), self._bucket)
-        rows = [(first + offset, request.entry, request.side) for offset, (_, request) in enumerate(accepted)]
-        grants = [(handle, abs(version), int(version > 0)) for handle, version in changed.items()]
-        self._writing = True
-        self._outcome = (crown, accepted, refused)
-        self._work.put(Batch(rows, tiles, grants, head, self._head))
-        self._head = head
-
-    def _committed(self) -> None:
-        crown, accepted, refused = self._outcome
-        first = crown.size - len(accepted)
-        self.crown = crown
-        self.checkpoint = self._key.note(self._head.size, self._head.root, self._head.signature)
-        acknowledged: dict[Asker, list[tuple[int, int, bytes]]] = {}
-        for index, path in enumerate(self._tree.paths(first, crown), first):
-            asker, request = accepted[index - first]
-            acknowledged.setdefault(asker, []).append((request.id, index, path))
-        self._tree.forget_finished()
-        self._writing = False
-        self._finish(self.checkpoint, list(acknowledged.items()), refused)
-
-    def _finish(
-        self, checkpoint: bytes | None, acknowledged: list[tuple[Asker, list[tuple[int, int, bytes]]]], refused: list[tuple[Asker, int, str]]
-    ) -> None:
-        """Answer, now that what the answers rest on is durable, and go on with what came in meanwhile."""
-        if checkpoint is not None:
-            for asker, entries in acknowledged:
-                asker.acknowledged(checkpoint, entries)
-        for asker, request_id, code in refused:
-            asker.refused(request_id, code)
-        if len(self._grants) > GRANTS_REMEMBERED_MAX:
-            self._grants.clear()
-        if self._pending:
-            self._start()
-        else:
-            self._idle.set()
-
-    def _write(self, make_writer: Callable[[], Writer]) -> None:
+    def _commit(self, requests: list[Sequenced], changed: dict[bytes, int]) -> None:
+        """Extend the tree, sign its head and make all of it durable, or end the process."""
         try:
-            writer = make_writer()
-            while (batch := self._work.get()) is not None:
-                writer.commit(batch)
-                self._loop.call_soon_threadsafe(self._committed)
-            writer.close()
+            first = self._head.size
+            tiles = self._tree.append([leaf_hash(request.entry) for request in requests])
+            crown = self._tree.crown()
+            head = StoredHead(crown.size, crown.root, self._key.sign(crown.size, crown.root), self._bucket)
+            rows = [(index, request.entry, request.side) for index, request in enumerate(requests, first)]
+            grants = [(handle, abs(version), int(version > 0)) for handle, version in changed.items()]
+            self._writer.commit(Batch(rows, tiles, grants, head, self._head))
         except BaseException as error:
             # After a failed write nobody knows what the disk holds. Trying again on the same file could acknowledge what is not
             # there, so the process ends at once and the next start looks at the disk afresh.
             sys.stderr.write(f"notary: a durable write failed ({type(error).__name__}: {error}); stopping, nothing unwritten was acknowledged\n")
             sys.stderr.flush()
             os._exit(EXIT_WRITE_FAILED)
+        self._head, self.crown = head, crown
+        self.checkpoint = self._key.note(head.size, head.root, head.signature)
+
+    def _acknowledge(self, accepted: list[tuple[Asker, Sequenced]]) -> None:
+        first = self.crown.size - len(accepted)
+        acknowledged: dict[Asker, list[tuple[int, int, bytes]]] = {}
+        for index, path in enumerate(self._tree.paths(first, self.crown), first):
+            asker, request = accepted[index - first]
+            acknowledged.setdefault(asker, []).append((request.id, index, path))
+        self._tree.forget_finished()
+        for asker, entries in acknowledged.items():
+            asker.acknowledged(self.checkpoint, entries)
 
 
 class _Nobody:

@@ -1,7 +1,7 @@
-"""Where the log stands on disk: SQLite in WAL mode with synchronous=FULL, and a second small database that remembers the head.
+"""Where the log stands on disk: SQLite in WAL mode with synchronous=FULL, beside the lock file that remembers the head.
 
 The order of a commit is: entries, tiles, grants and head in one durable transaction; then compare-and-swap of the head in the lock
-database; then, and only then, the acknowledgement. A crash between the two leaves entries that nobody was told of, which the next
+file; then, and only then, the acknowledgement. A crash between the two leaves entries that nobody was told of, which the next
 start adopts. The other way round (the lock ahead of the log) means that the log was rolled back, and stops the start.
 """
 
@@ -13,11 +13,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from parley.log.errors import NotaryCannotStart
+from parley.log.lock import HeadLock
 from parley.log.tree import TILE_LEVELS, Tile
 from parley.proof import leaf_hash
 
 LOG_FILE = "log.sqlite3"
-LOCK_FILE = "head.sqlite3"
 LAYOUT = 1
 
 _LOG_TABLES = """
@@ -27,7 +27,6 @@ CREATE TABLE IF NOT EXISTS tiles (level INTEGER, number INTEGER, hashes BLOB NOT
 CREATE TABLE IF NOT EXISTS heads (size INTEGER PRIMARY KEY, root BLOB NOT NULL, signature BLOB NOT NULL, bucket INTEGER NOT NULL);
 CREATE TABLE IF NOT EXISTS grants (handle BLOB PRIMARY KEY, version INTEGER NOT NULL, open INTEGER NOT NULL) WITHOUT ROWID;
 """
-_LOCK_TABLE = "CREATE TABLE IF NOT EXISTS head (id INTEGER PRIMARY KEY CHECK (id = 1), size INTEGER NOT NULL, root BLOB NOT NULL)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,10 +50,6 @@ class Batch:
     before: StoredHead
 
 
-class HeadLost(Exception):
-    """The lock database no longer holds the head that this notary wrote last: another one is writing."""
-
-
 def open_log(folder: Path) -> sqlite3.Connection:
     """A connection to the log's database, durable at every commit."""
     connection = _connect(folder / LOG_FILE)
@@ -62,19 +57,12 @@ def open_log(folder: Path) -> sqlite3.Connection:
     return connection
 
 
-def open_lock(path: Path) -> sqlite3.Connection:
-    """A connection to the lock database; it may lie on another disk than the log."""
-    connection = _connect(path)
-    connection.execute(_LOCK_TABLE)
-    return connection
-
-
 class Writer:
-    """The only one who writes; belongs to the notary's writing thread."""
+    """The only one who writes; belongs, with the lock file, to the notary's event loop."""
 
-    def __init__(self, folder: Path, lock_path: Path) -> None:
+    def __init__(self, folder: Path, lock: HeadLock) -> None:
         self._log = open_log(folder)
-        self._lock = open_lock(lock_path)
+        self._lock = lock
 
     def commit(self, batch: Batch) -> None:
         """Make a batch durable; any exception means that nobody may be told of it and the process has to end."""
@@ -89,12 +77,11 @@ class Writer:
         head = batch.head
         log.execute("INSERT INTO heads VALUES (?, ?, ?, ?)", (head.size, head.root, head.signature, head.bucket))
         log.execute("COMMIT")
-        swap_head(self._lock, batch.before, head)
+        self._lock.swap((batch.before.size, batch.before.root), (head.size, head.root))
 
     def close(self) -> None:
-        """Close both databases; SQLite folds its write-ahead files in."""
+        """Close the database; SQLite folds its write-ahead file in."""
         self._log.close()
-        self._lock.close()
 
 
 class Reader:
@@ -166,24 +153,6 @@ class Reader:
     def close(self) -> None:
         """Close the database."""
         self._log.close()
-
-
-def read_lock(lock: sqlite3.Connection) -> tuple[int, bytes] | None:
-    """Size and root that the lock database remembers, None before the first start."""
-    row = lock.execute("SELECT size, root FROM head").fetchone()
-    return None if row is None else (int(row[0]), bytes(row[1]))
-
-
-def found_lock(lock: sqlite3.Connection, head: StoredHead) -> None:
-    """Remember the first head."""
-    lock.execute("INSERT INTO head VALUES (1, ?, ?)", (head.size, head.root))
-
-
-def swap_head(lock: sqlite3.Connection, before: StoredHead, after: StoredHead) -> None:
-    """Replace the remembered head if it is still `before`; HeadLost otherwise."""
-    sql = "UPDATE head SET size = ?, root = ? WHERE id = 1 AND size = ? AND root = ?"
-    if lock.execute(sql, (after.size, after.root, before.size, before.root)).rowcount != 1:
-        raise HeadLost
 
 
 def _connect(path: Path) -> sqlite3.Connection:
