@@ -9,13 +9,16 @@ import signal
 import sqlite3
 import subprocess
 import sys
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
 import parley
+from parley.model.linking import Session
 from parley.model.refusals import ReplayedMessage
 from parley.store import Records
+from parley.store.claims import CLAIMS_FILE
 
 KILLS = 8
 only_sqlite = pytest.mark.parametrize("bench_of_records", ["sqlite"], indirect=True)
@@ -73,8 +76,10 @@ def test_what_was_acknowledged_before_a_kill_is_there_afterwards(bench_of_record
         for message in sorted(acknowledged)[::7]:
             with pytest.raises(ReplayedMessage):
                 await records.claim(bench.question(message), grant, day=bench.today, rows=1)
-        ((seen,),) = await records._driver.read("SELECT count(*) FROM seen_messages")
-        ((answers, rows),) = await records._driver.read("SELECT answers, row_count FROM budgets")
+        claims = sqlite3.connect(Path(bench.url.removeprefix("sqlite:///")).parent / CLAIMS_FILE)
+        ((seen,),) = claims.execute("SELECT count(*) FROM seen_messages").fetchall()
+        ((answers, rows),) = claims.execute("SELECT answers, row_count FROM budgets").fetchall()
+        claims.close()
         assert seen == answers == rows, "a claim is whole or not at all"
         assert seen >= len(acknowledged) > KILLS * 20
         # What was durable when the kill came but not yet said aloud: at most one claim for each lane and kill.
@@ -152,12 +157,14 @@ def test_a_cancelled_question_leaves_the_others_in_its_commit_alone(bench_of_rec
     bench = bench_of_records
 
     async def story(records: Records) -> None:
-        _, grant = await bench.linked(records)
-        claims = [asyncio.ensure_future(records.claim(bench.question(f"m{n}"), grant, day=bench.today, rows=0)) for n in range(8)]
+        later = bench.now + timedelta(hours=1)
+        sessions = [Session(bytes([n]) * 32, f"c{n}", "csrf", bench.now, later) for n in range(8)]
+        writes = [asyncio.ensure_future(records.add_session(session)) for session in sessions]
         await asyncio.sleep(0)
-        claims[3].cancel()
-        results = await asyncio.gather(*claims, return_exceptions=True)
+        writes[3].cancel()
+        results = await asyncio.gather(*writes, return_exceptions=True)
         assert [type(result).__name__ for result in results] == ["NoneType"] * 3 + ["CancelledError"] + ["NoneType"] * 4
-        await records.claim(bench.question("next"), grant, day=bench.today, rows=0)
+        for session in (*sessions[:3], *sessions[4:]):
+            assert await records.find_session(session.token_hash, bench.now) == session
 
     bench.run(story)

@@ -7,6 +7,7 @@ from collections.abc import Callable, Hashable
 from datetime import UTC, datetime, timedelta
 from typing import Generic, TypeVar
 
+from parley.model.linking import Session
 from parley.store.driver import Driver
 from parley.store.keys import KeyRing
 from parley.store.vault import CustomerVault, GatewayKeys
@@ -56,6 +57,7 @@ class Cabinet:
         self._keys = keys
         self._gateway = gateway
         self._clock = clock
+        self._sittings: Memory[tuple[bytes, bytes], Session] = Memory(CASES_MAX)
         self._vaults: Memory[tuple[str, bytes], CustomerVault] = Memory(VAULTS_MAX)
 
     def __repr__(self) -> str:
@@ -64,6 +66,7 @@ class Cabinet:
     def _forget(self) -> None:
         """Drop every unwrapped key and opened case from memory."""
         self._vaults.clear()
+        self._sittings.clear()
 
     async def _vault(self, customer: str, wrapped_key: bytes) -> CustomerVault:
         vault = self._vaults.get((customer, wrapped_key))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import date, datetime, timedelta
+from datetime import date, timedelta
 
 import msgspec
 
@@ -106,11 +106,16 @@ class Cases(Cabinet):
             await self.prune()
         message = self._gateway.message(question.channel, question.platform, question.conversation, question.message_id)
         bucket = to_micros(self._clock()) // 1_000_000 // _SEEN_BUCKET_SECONDS
-        await self._driver.write(lambda: _claim(message, bucket, grant, day.toordinal(), rows))
+        await self._driver.claim(lambda: _claim(message, bucket, grant, day.toordinal(), rows))
 
     async def prune(self) -> int:
         """One small step of forgetting: seen messages and budgets of more than eight days ago, ended sessions and attempts. Rows deleted."""
-        return await self._driver.write(_prune(self._clock()))
+        now = self._clock()
+        oldest = now - SEEN_FOR
+        bucket = to_micros(oldest) // 1_000_000 // _SEEN_BUCKET_SECONDS
+        claims = ((_PRUNE_SEEN, bucket), (_PRUNE_BUDGETS, oldest.date().toordinal()))
+        sittings = ((_PRUNE_SESSIONS, to_micros(now)), (_PRUNE_ATTEMPTS, to_micros(now)))
+        return await self._driver.claim(_pruning(claims)) + await self._driver.write(_pruning(sittings))
 
 
 def _claim(message: int, bucket: int, grant: Grant, day: int, rows: int) -> Work[None]:
@@ -126,16 +131,7 @@ def _claim(message: int, bucket: int, grant: Grant, day: int, rows: int) -> Work
     raise GrantRevoked
 
 
-def _prune(now: datetime) -> Callable[[], Work[int]]:
-    oldest = now - SEEN_FOR
-    bucket = to_micros(oldest) // 1_000_000 // _SEEN_BUCKET_SECONDS
-    steps = (
-        (_PRUNE_SEEN, bucket),
-        (_PRUNE_BUDGETS, oldest.date().toordinal()),
-        (_PRUNE_SESSIONS, to_micros(now)),
-        (_PRUNE_ATTEMPTS, to_micros(now)),
-    )
-
+def _pruning(steps: tuple[tuple[str, int], ...]) -> Callable[[], Work[int]]:
     def work() -> Work[int]:
         deleted = 0
         for sql, border in steps:

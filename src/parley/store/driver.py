@@ -49,6 +49,9 @@ class Driver(Protocol):
         `work` may be called again where the database asks for a retry, so it must have no effect of its own.
         """
 
+    async def claim(self, work: Callable[[], Work[Result]]) -> Result:
+        """As `write`, for `seen_messages` and `budgets` only. On SQLite durable against the end of the process, not against a power cut."""
+
     async def scrub(self, tables: tuple[str, ...]) -> None:
         """Make deleted rows of these tables unreadable in the database's own files, as far as the engine allows."""
 

@@ -152,5 +152,3 @@ def _told(grant_id: str, log_index: int | None) -> Work[None]:
 
 def _listed(projections: Iterable[Projection]) -> str:
     return msgspec.json.encode(sorted(projections)).decode()
-
-

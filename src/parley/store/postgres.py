@@ -59,6 +59,9 @@ class PostgresDriver:
             async with self._borrowed() as connection:
                 return await _retried(connection, work)
 
+    async def claim(self, work: Callable[[], Work[Result]]) -> Result:
+        return await self.write(work)
+
     async def scrub(self, tables: tuple[str, ...]) -> None:
         """Vacuum, so that dead rows leave the tables. PostgreSQL's own log and backups keep older images until they are recycled."""
         with PlainErrors():

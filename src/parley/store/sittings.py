@@ -44,7 +44,14 @@ class Sittings(Cabinet):
     async def find_session(self, token_hash: bytes, now: datetime) -> Session | None:
         """None when unknown, ended or expired."""
         rows = await self._driver.read("SELECT sealed FROM sessions WHERE token_hash = ? AND expires_at > ?", (token_hash, to_micros(now)))
-        return self._reopen(_Kind.SESSION, token_hash, rows[0][0], Session) if rows else None
+        if not rows:
+            return None
+        exact = (token_hash, rows[0][0])
+        session = self._sittings.get(exact)
+        if session is None:
+            session = self._reopen(_Kind.SESSION, token_hash, rows[0][0], Session)
+            self._sittings.put(exact, session)
+        return session
 
     async def end_session(self, token_hash: bytes) -> None:
         await self._driver.write(only("DELETE FROM sessions WHERE token_hash = ?", token_hash))

@@ -19,6 +19,7 @@ from queue import SimpleQueue
 from typing import Any, cast
 
 from parley.model.refusals import RecordsUnavailable
+from parley.store.claims import CLAIMS_FILE, ClaimBook
 from parley.store.driver import ROWS_MAX, RecordsConflict, Result, Row, Values, Work
 from parley.store.keys import KeysUnsafe, check_private, make_private_directory
 
@@ -49,6 +50,12 @@ class SqliteDriver:
         self._loop = asyncio.get_running_loop()
         prepare_file(path)
         self._reader = connect(path, writes=False)
+        prepare_file(path.parent / CLAIMS_FILE)
+        try:
+            self._claims = ClaimBook(path, lambda file: connect(file, writes=True), run_steps, _plain)
+        except sqlite3.Error as error:
+            self._reader.close()
+            raise RecordsUnavailable(_plain(error)) from None
         self._queue: SimpleQueue[_Job | None] = SimpleQueue()
         self._waiting = 0
         self._broken = False
@@ -67,6 +74,11 @@ class SqliteDriver:
     async def write(self, work: Callable[[], Work[Result]]) -> Result:
         return cast(Result, await self._ask(_Job(work, None, self._loop.create_future())))
 
+    async def claim(self, work: Callable[[], Work[Result]]) -> Result:
+        if self._closed or self._broken:
+            raise RecordsUnavailable("the records take no writes")
+        return self._claims.run(work())
+
     async def scrub(self, tables: tuple[str, ...]) -> None:
         """secure_delete has zeroed the rows in the pages; emptying the write-ahead log removes their earlier images."""
         await self._ask(_Job(None, _empty_log, self._loop.create_future()))
@@ -77,6 +89,7 @@ class SqliteDriver:
         self._closed = True
         self._queue.put(None)
         await self._loop.run_in_executor(None, self._writer.join)
+        await self._claims.aclose()
         self._reader.close()
 
     async def _ask(self, job: _Job) -> Any:

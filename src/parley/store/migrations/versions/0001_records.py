@@ -30,25 +30,31 @@ TABLES = (
     """CREATE TABLE sessions (token_hash BYTEA NOT NULL PRIMARY KEY, sealed BYTEA NOT NULL, expires_at BIGINT NOT NULL)""",
     """CREATE TABLE attempts (
         kind TEXT NOT NULL, token_hash BYTEA NOT NULL, sealed BYTEA NOT NULL, expires_at BIGINT NOT NULL, PRIMARY KEY (token_hash, kind))""",
-    """CREATE TABLE seen_messages (key BIGINT NOT NULL PRIMARY KEY, bucket BIGINT NOT NULL)""",
-    """CREATE TABLE budgets (
-        grant_id TEXT NOT NULL, day BIGINT NOT NULL, answers BIGINT NOT NULL, row_count BIGINT NOT NULL, PRIMARY KEY (grant_id, day))""",
 )
 INDEXES = (
     "CREATE INDEX links_of_customer ON links (customer)",
     "CREATE UNIQUE INDEX grants_latest ON grants (customer, platform, channel, state, created_at DESC, id) WHERE latest = 1",
     "CREATE INDEX sessions_ending ON sessions (expires_at)",
     "CREATE INDEX attempts_ending ON attempts (expires_at)",
+)
+
+CLAIM_TABLES = (
+    """CREATE TABLE seen_messages (key BIGINT NOT NULL PRIMARY KEY, bucket BIGINT NOT NULL)""",
+    """CREATE TABLE budgets (
+        grant_id TEXT NOT NULL, day BIGINT NOT NULL, answers BIGINT NOT NULL, row_count BIGINT NOT NULL, PRIMARY KEY (grant_id, day))""",
+)
+CLAIM_INDEXES = (
     "CREATE INDEX seen_messages_ageing ON seen_messages (bucket)",
     "CREATE INDEX budgets_ageing ON budgets (day)",
 )
+"""On SQLite these stand in a file of their own, which parley.store.claims makes."""
 
 
 def upgrade() -> None:
     sqlite = context.config.get_main_option("dialect") == "sqlite"
-    for table in TABLES:
+    for table in TABLES if sqlite else (*TABLES, *CLAIM_TABLES):
         op.execute(table.replace("BIGINT", "INTEGER").replace("BYTEA", "BLOB") + " STRICT" if sqlite else table)
-    for index in INDEXES:
+    for index in INDEXES if sqlite else (*INDEXES, *CLAIM_INDEXES):
         op.execute(index)
 
 
