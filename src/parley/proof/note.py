@@ -6,6 +6,7 @@ Formats: c2sp.org/signed-note (Ed25519, type 0x01) and c2sp.org/tlog-checkpoint 
 from __future__ import annotations
 
 import binascii
+import re
 from base64 import b64decode, b64encode
 from dataclasses import dataclass
 from hashlib import sha256
@@ -38,6 +39,9 @@ class Inclusion:
     index: int
     checkpoint: bytes
     hashes: tuple[bytes, ...]
+
+
+_CONTROL = re.compile(rb"[\x00-\x09\x0b-\x1f]")
 
 
 class Verifier:
@@ -132,7 +136,7 @@ def read_vkey(vkey: str) -> tuple[str, bytes, Ed25519PublicKey]:
 def _signature_in(note: bytes, name: str, identifier: bytes) -> tuple[bytes, bytes]:
     """The signed text and our log's signature; lines of keys we do not know (witnesses) are passed over, as the format demands."""
     split = note.rfind(b"\n\n")
-    if split < 0 or len(note) > NOTE_BYTES_MAX or not note.endswith(b"\n") or any(byte < 32 and byte != 10 for byte in note):
+    if split < 0 or len(note) > NOTE_BYTES_MAX or not note.endswith(b"\n") or _CONTROL.search(note) is not None:
         raise ProofRejected("checkpoint", "The checkpoint is not a signed note.")
     try:
         lines = note[split + 2 : -1].decode().split("\n")

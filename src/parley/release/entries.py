@@ -20,13 +20,15 @@ ENTRY_VERSION = 1
 BUCKET_SECONDS = 600
 NONCE_BYTES = 16
 PRIVATE_CONTEXT = "log-private"
+_encode = msgspec.json.Encoder(order="sorted").encode
+"""The canonical form at a tenth of the cost: every value here is ASCII of our own making, for which both encoders write the same bytes."""
 
 
 def seal_entry(disclosure: Disclosure, vault: Vault, nonce: bytes, now: datetime) -> SealedEntry:
     """The entry of a release, its private half, and the private half sealed under the customer's key. `nonce`: 16 fresh random bytes."""
-    private = canonical(private_half(disclosure, now))
+    private = _encode(private_half(disclosure, now))
     salt = vault.salt(nonce)
-    entry = canonical(public_half(disclosure, commitment_text(salt, private), now))
+    entry = _encode(public_half(disclosure, commitment_text(salt, private), now))
     return SealedEntry(disclosure, entry, salt, private, nonce + vault.seal(PRIVATE_CONTEXT, private))
 
 

@@ -9,7 +9,6 @@ from datetime import UTC, date, datetime, timedelta, tzinfo
 from pathlib import PurePath
 from traceback import extract_tb
 from typing import TypeAlias
-from uuid import UUID
 
 from parley.consent import check_consent, is_live
 from parley.model.extensions import Bank, Channel, Offering, OfferingCard, Order, Understanding, Understood
@@ -81,7 +80,7 @@ class Laps:
 
     def mark(self, name: str) -> None:
         now = self.timer()
-        self.ms[name] = round((now - self.last) * 1000, 3)
+        self.ms[name] = int((now - self.last) * 1_000_000) / 1000  # Whole microseconds; round() costs more than some steps.
         self.last = now
 
 
@@ -243,8 +242,15 @@ def order_from(ruling: Ruling, case: CaseFile, house: House) -> Order:
         since=until - timedelta(days=permission.request.lookback_days),
         until=until,
         rows_max=ruling.rows_max,
-        interaction_id=str(UUID(bytes=house.random_bytes(16), version=4)),
+        interaction_id=random_uuid(house.random_bytes(16)),
     )
+
+
+def random_uuid(random: bytes) -> str:
+    """A version 4 UUID (RFC 9562) of 16 random bytes, in its usual form."""
+    digits = random.hex()
+    variant = "89ab"[random[8] & 3]
+    return f"{digits[:8]}-{digits[8:12]}-4{digits[13:16]}-{variant}{digits[17:20]}-{digits[20:]}"
 
 
 def charge(ruling: Ruling) -> int:

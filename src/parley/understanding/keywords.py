@@ -99,7 +99,7 @@ class KeywordUnderstanding:
 
 def normalise(text: str) -> str:
     """NFKC, lower case, straight apostrophes, single spaces. A superscript or a fraction would melt into the digits beside it: it becomes `_`."""
-    marked = "".join("_" if unicodedata.category(sign) == "No" else sign for sign in text)
+    marked = text if text.isascii() else "".join("_" if unicodedata.category(sign) == "No" else sign for sign in text)
     folded = unicodedata.normalize("NFKC", marked).casefold().replace("’", "'").replace("−", "-")
     return " ".join(folded.split())
 
