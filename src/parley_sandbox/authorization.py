@@ -132,14 +132,10 @@ class Authorizations:
         """The customer's yes: uses the request up, makes the consent and returns the code."""
         self._forget_expired()
         self._use_up(request)
-        consent = new_consent(
-            secrets.token_hex(16), request.client.client_id, username, request.consent, account_ids, self.now, self._today
-        )
+        consent = new_consent(secrets.token_hex(16), request.client.client_id, username, request.consent, account_ids, self.now, self._today)
         self._consents[consent.consent_id] = consent
         code = secrets.token_urlsafe(32)
-        self._codes[_hashed(code)] = _Code(
-            consent.client_id, request.redirect_uri, request.challenge, consent.consent_id, self.now + CODE_SECONDS
-        )
+        self._codes[_hashed(code)] = _Code(consent.client_id, request.redirect_uri, request.challenge, consent.consent_id, self.now + CODE_SECONDS)
         return code
 
     def deny(self, request: PushedRequest) -> None:

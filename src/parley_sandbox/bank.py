@@ -66,9 +66,7 @@ class Bank:
         self.reads_total += 1
 
 
-def new_bank(
-    issuer: str, seed: int, today: date, clients: Path | None = None, faults: FaultBoard | None = None, access_seconds: int = 900
-) -> Bank:
+def new_bank(issuer: str, seed: int, today: date, clients: Path | None = None, faults: FaultBoard | None = None, access_seconds: int = 900) -> Bank:
     """A bank at this address. Raises BadClientFile."""
     return Bank(issuer, seed, today, faults or FaultBoard(), ClientRegister(clients), access_seconds=access_seconds)
 

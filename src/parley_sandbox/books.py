@@ -136,8 +136,13 @@ def _rescue(life: Life, day: date, would_be: int) -> Iterator[Draft]:
             yield Draft("checking", day, -3400, "OVERDRAFT FEE", "FEE")
         if would_be < -4000:
             yield Draft(
-                "checking", day, 25000, "PAYLARK FROM NGOZI OKAFOR REF 204471", "PERSONTOPERSON",
-                individual="Ngozi Okafor", memo="please eat something green",
+                "checking",
+                day,
+                25000,
+                "PAYLARK FROM NGOZI OKAFOR REF 204471",
+                "PERSONTOPERSON",
+                individual="Ngozi Okafor",
+                memo="please eat something green",
             )
         return
     amount = (FLOOR - would_be) // 10000 * 10000 + 20000
@@ -162,9 +167,17 @@ def _account(life: Life, holding: Holding, drafts: list[Draft]) -> Account:
         drafts = list(_closing(life, holding, drafts, opening))
     account_id = identifier("account", life.seed, life.person.username, holding.key)
     return Account(
-        account_id=account_id, kind=holding.kind, product=holding.product, nickname=holding.nickname, number=_number(life, holding),
-        currency=holding.currency, status=holding.status, opening=opening, as_of=datetime.combine(life.today, MORNING),
-        credit_line=holding.credit_line, postings=tuple(_postings(life, holding, account_id, drafts)),
+        account_id=account_id,
+        kind=holding.kind,
+        product=holding.product,
+        nickname=holding.nickname,
+        number=_number(life, holding),
+        currency=holding.currency,
+        status=holding.status,
+        opening=opening,
+        as_of=datetime.combine(life.today, MORNING),
+        credit_line=holding.credit_line,
+        postings=tuple(_postings(life, holding, account_id, drafts)),
     )
 
 
@@ -258,11 +271,17 @@ def _posting(life: Life, draft: Draft, names: Iterable[object], card: str) -> Po
     authorization = identifier("authorization", *names)
     return Posting(
         transaction_id=identifier("posted", *names) if posted else authorization,
-        occurred_at=occurred, posted_at=posted_at, amount=draft.amount,
-        description=draft.description, transaction_type=draft.transaction_type, merchant=draft.merchant,
-        merchant_category=draft.merchant_category, individual=draft.individual, memo=draft.memo,
+        occurred_at=occurred,
+        posted_at=posted_at,
+        amount=draft.amount,
+        description=draft.description,
+        transaction_type=draft.transaction_type,
+        merchant=draft.merchant,
+        merchant_category=draft.merchant_category,
+        individual=draft.individual,
+        memo=draft.memo,
         card=card if draft.by_card else "",
         reference=authorization if posted and draft.by_card else "",
-        foreign_currency=draft.foreign_currency, foreign_amount=draft.foreign_amount,
+        foreign_currency=draft.foreign_currency,
+        foreign_amount=draft.foreign_amount,
     )
-

@@ -103,9 +103,19 @@ def _choice(request: Request, pushed: PushedRequest, customer: Customer, csrf: s
     back = urlsplit(pushed.redirect_uri)
     targets = f"'self' {back.scheme}://{back.netloc}"
     return page(
-        request, "accounts.html", 400 if message else 200, form_targets=targets, asker=pushed.client.client_name,
-        back=back.netloc, customer=customer, wanted=[CLUSTER_WORDS[cluster] for cluster in clusters(pushed.consent)],
-        duration=duration_words(pushed.consent), lookback=pushed.consent.lookbackPeriod, csrf=csrf, given=given, problem=message,
+        request,
+        "accounts.html",
+        400 if message else 200,
+        form_targets=targets,
+        asker=pushed.client.client_name,
+        back=back.netloc,
+        customer=customer,
+        wanted=[CLUSTER_WORDS[cluster] for cluster in clusters(pushed.consent)],
+        duration=duration_words(pushed.consent),
+        lookback=pushed.consent.lookbackPeriod,
+        csrf=csrf,
+        given=given,
+        problem=message,
     )
 
 

@@ -52,8 +52,18 @@ def serve(bank: Bank, listener: socket.socket, *, exit_with_parent: bool = False
     """Serves until stopped by a signal, or until standard input closes where `exit_with_parent` is asked for."""
     logging.getLogger("uvicorn.error").addFilter(_not_the_cut)
     config = uvicorn.Config(
-        application(bank), loop="uvloop", http="httptools", ws="none", lifespan="off", log_config=None, access_log=False,
-        server_header=False, limit_concurrency=500, backlog=512, timeout_keep_alive=IDLE_SECONDS, timeout_graceful_shutdown=GRACE_SECONDS,
+        application(bank),
+        loop="uvloop",
+        http="httptools",
+        ws="none",
+        lifespan="off",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        limit_concurrency=500,
+        backlog=512,
+        timeout_keep_alive=IDLE_SECONDS,
+        timeout_graceful_shutdown=GRACE_SECONDS,
     )
     server = _Announcing(config, bank.issuer)
     if exit_with_parent:

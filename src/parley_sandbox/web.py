@@ -133,5 +133,3 @@ class SafeEdge:
             await send(message)
 
         await self._app(scope, receive, send_safely)
-
-

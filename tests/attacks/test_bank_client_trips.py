@@ -15,7 +15,6 @@ from urllib.parse import parse_qsl, urlsplit
 import pytest
 from joserfc import jwt
 from joserfc.jwk import KeySet
-from tests.fakes.hostile_bank import WIRE_MISCHIEF, Asked, HostileBank, Told, running
 
 from parley.authorization.bank_client import BadClientSettings, BankClient, BankClientSettings, challenge_of, metadata_url
 from parley.authorization.client_key import BadKeyFile, ClientKey
@@ -33,6 +32,7 @@ from parley.model.refusals import (
     NotConsented,
     Refusal,
 )
+from tests.fakes.hostile_bank import WIRE_MISCHIEF, Asked, HostileBank, Told, running
 
 NOW = datetime(2026, 3, 5, 12, 0, tzinfo=UTC)
 BACK = "http://127.0.0.1:8000/link/callback"

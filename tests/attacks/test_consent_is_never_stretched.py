@@ -10,7 +10,6 @@ import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.fakes.road import GRANT, NOW
 
 from parley.consent import check_consent, is_live
 from parley.consent.check import covers
@@ -18,6 +17,7 @@ from parley.model.grants import GRANT_LIFETIME_MAX, Budget, Grant, GrantState
 from parley.model.refusals import GrantExpired, GrantRevoked, NotConsented, Refusal
 from parley.model.stages import Request, Slots
 from parley.model.words import Delivery, Projection, Provenance, Purpose
+from tests.fakes.road import GRANT, NOW
 
 accounts = st.lists(st.sampled_from(["a", "b", "c", "d"]), unique=True, max_size=4).map(tuple)
 grants = st.builds(

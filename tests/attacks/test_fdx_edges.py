@@ -12,7 +12,6 @@ import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.fakes.hostile_bank import Asked, HostileBank, Told, running
 
 from parley.banks.fdx import BadBankSettings, FdxBank, FdxSettings
 from parley.banks.fdx.amounts import read_money
@@ -29,6 +28,7 @@ from parley.model.money import EXPONENTS, UncertainMoney, money_from_decimal
 from parley.model.refusals import BankBusy, BankNonsense, BankUnavailable, BankUncertain, Fault
 from parley.model.strangers import clean, clean_name
 from parley.model.words import Field
+from tests.fakes.hostile_bank import Asked, HostileBank, Told, running
 
 NOW = datetime(2026, 3, 5, 12, 0, tzinfo=UTC)
 CREDENTIAL = BankCredential("t", NOW)

@@ -16,10 +16,10 @@ import aiohttp
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as some
-from tests.house import Answer, RunningHouse, Visitor, run
 
 from parley.cli.robot import Page
 from parley.log.audit import audit
+from tests.house import Answer, RunningHouse, Visitor, run
 
 MEGABYTES_10 = 10 * 1024 * 1024
 QUESTION = {"message_id": "message-0001", "text": "what's my balance?"}

@@ -19,8 +19,6 @@ from urllib.parse import parse_qsl, quote, urlsplit
 import aiohttp
 import asyncpg
 import pytest
-from tests.fixtures_postgres import PostgresServer
-from tests.house import ServedHouse, Visitor, written
 
 from parley.cli.supervise import private_folder
 from parley.model.grants import BankTokens
@@ -28,6 +26,8 @@ from parley.proof import verify_receipt
 from parley.settings import load_settings
 from parley.store import FileKeyRing, open_records
 from parley_sandbox.ledger import Customer
+from tests.fixtures_postgres import PostgresServer
+from tests.house import ServedHouse, Visitor, written
 
 CUSTOMER = "hugo"
 ZEROS = re.compile(rb"\0{64,}")

@@ -14,12 +14,12 @@ from urllib.parse import urlencode
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.fakes.visitor import Seen, Visitor
-from tests.fakes.web_house import ACCOUNTS, OFFER, House, account, running_house
 
 from parley.authorization.consent_text import consent_text
 from parley.model.ledger import AccountKind, AccountStatus
 from parley.model.refusals import BAD_INPUT, BankNonsense, BankTimeout, BankUncertain
+from tests.fakes.visitor import Seen, Visitor
+from tests.fakes.web_house import ACCOUNTS, OFFER, House, account, running_house
 
 
 @pytest.fixture(scope="module")

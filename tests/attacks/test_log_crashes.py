@@ -11,12 +11,12 @@ from base64 import b64encode
 from pathlib import Path
 
 import uvloop
-from tests.notary_process import NotaryProcess
 
 from parley.log.audit import audit
 from parley.log.client import NotaryClient
 from parley.log.errors import LogError
 from parley.proof import Verifier, canonical
+from tests.notary_process import NotaryProcess
 
 KILLS = 15
 WORKERS = 24

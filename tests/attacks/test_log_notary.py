@@ -20,7 +20,6 @@ from typing import Any
 import psutil
 import pytest
 import uvloop
-from tests.notary_process import NotaryProcess
 
 from parley.log.audit import audit
 from parley.log.client import NotaryClient
@@ -28,6 +27,7 @@ from parley.log.errors import GrantChanged, GrantClosed, LogError, LogRefused, L
 from parley.log.lock import SLOT_OFFSETS, slot
 from parley.log.wire import FRAME_BYTES_MAX, Head, Record, frame
 from parley.proof import Verifier, canonical, leaf_hash, verify_consistency
+from tests.notary_process import NotaryProcess
 
 BUCKET = int(time.time()) // 600 * 600
 COMMITMENT = b64encode(bytes(32)).decode()
@@ -412,6 +412,11 @@ def test_it_does_not_outlive_its_parent(tmp_path: Path) -> None:
     parent.wait()
     parent.stdout.close()
     child.wait(30)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux knows this way of waiting for a turn")
+def test_it_does_not_push_the_gateway_off_a_busy_core(shared: NotaryProcess) -> None:
+    assert os.sched_getscheduler(shared.pid) == os.SCHED_BATCH
 
 
 # The disk

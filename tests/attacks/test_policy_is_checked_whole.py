@@ -10,7 +10,6 @@ import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.fakes.road import GRANT, NOW, POLICY, policy_from
 
 import parley.policy
 from parley.model.grants import Budget
@@ -19,6 +18,7 @@ from parley.model.stages import Permission, Request, Slots
 from parley.model.words import Delivery, Field, Projection, Provenance, Purpose
 from parley.policy import Policy, PolicyRejected, load_policy, rule
 from parley.policy.load import POLICY_BYTES_MAX, ROWS_HARD_MAX, Effect, Rule, decide
+from tests.fakes.road import GRANT, NOW, POLICY, policy_from
 
 RULE = '\n[[rules]]\nid = "{id}"\neffect = "{effect}"\nreason = "Because."\n'
 SHORT = '[[rules]]\nid="r%d"\neffect="forbid"\nreason="x"\n'

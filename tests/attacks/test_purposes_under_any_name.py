@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from tests.fakes.road import POLICY, build_town, policy_from
 
 from parley.log.entries import check_entry
 from parley.log.errors import LogRefused
@@ -17,6 +16,7 @@ from parley.model.words import DPV_TERMS, Projection, Purpose
 from parley.policy import PolicyRejected, load_policy, purpose_named
 from parley.proof import FORBIDDEN_PURPOSES, canonical, is_forbidden
 from parley.release.pipeline import Declined
+from tests.fakes.road import POLICY, build_town, policy_from
 
 ON_THE_LIST = frozenset(purpose.value for purpose in Purpose) | frozenset(DPV_TERMS.values())
 MARKETING_WORDS = """

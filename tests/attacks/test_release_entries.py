@@ -11,7 +11,6 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.fakes.road import GRANT, NOW, PRIVATE_WORDS, KeyVault, build_town
 
 from parley.log.entries import check_entry
 from parley.model.refusals import BAD_INPUT, Basis, Fault, Refusal
@@ -21,6 +20,7 @@ from parley.proof import commitment_text, is_forbidden, read_entry
 from parley.proof.entry import ENTRY_BYTES_MAX
 from parley.release.entries import bucket, build_entry, count_class, grant_entry, open_private, policy_entry, refusal_entry, seal_entry
 from parley.release.pipeline import Released
+from tests.fakes.road import GRANT, NOW, PRIVATE_WORDS, KeyVault, build_town
 
 LONGEST = "a" * 64
 QUESTION = Question(LONGEST, LONGEST, "conversation", "message", "what's my balance?", NOW)

@@ -11,7 +11,6 @@ import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.fakes.road import CARD, CHECKING, GRANT, NOW, SAVINGS, STATEMENT, balance, build_town, row
 
 from parley.model.extensions import Need, Order
 from parley.model.ledger import Balance, Statement, Transaction, TransactionState
@@ -22,6 +21,7 @@ from parley.model.words import Delivery, Field, Projection, Purpose
 from parley.offerings import load_offering
 from parley.release.minimise import NAME_CHARACTERS_MAX, minimise, one_line
 from parley.release.pipeline import Released
+from tests.fakes.road import CARD, CHECKING, GRANT, NOW, SAVINGS, STATEMENT, balance, build_town, row
 
 TODAY = NOW.date()
 

@@ -11,7 +11,6 @@ from typing import Any
 
 import msgspec
 import pytest
-from tests.fakes.road import CARD, CHANNEL_KEY, GRANT, NOW, POLICY, PRIVATE_WORDS, STATEMENT, Town, build_town, envelope
 
 from parley.model.grants import Budget, GrantState
 from parley.model.refusals import (
@@ -25,6 +24,7 @@ from parley.model.refusals import (
 )
 from parley.model.words import Delivery, Projection, Provenance, Purpose
 from parley.release.pipeline import Declined, Released, release
+from tests.fakes.road import CARD, CHANNEL_KEY, GRANT, NOW, POLICY, PRIVATE_WORDS, STATEMENT, Town, build_town, envelope
 
 
 @dataclass(frozen=True)

@@ -12,13 +12,13 @@ from typing import Any
 
 import msgspec
 import pytest
-from tests.fakes.road import GRANT, TreeLog, build_town, forged_head, root_of, unsigned_head
 
 from parley.model.money import Money
 from parley.model.stages import Answer, AnswerLine, Release
 from parley.model.words import Projection, Purpose
 from parley.proof import Inclusion, ProofRejected, canonical, commitment_text
 from parley.release.pipeline import Declined, Released
+from tests.fakes.road import GRANT, TreeLog, build_town, forged_head, root_of, unsigned_head
 
 
 def another_entrys_promise(log: TreeLog) -> Callable[[Inclusion], Inclusion]:

@@ -118,9 +118,7 @@ def claims_of(client: RobotClient) -> dict[str, Any]:
 
 def test_assertions_signed_with_anything_but_the_registered_key_are_refused(bank: BankProcess, client: RobotClient, rival: RobotClient) -> None:
     secret = OctKey.import_key("guessed-secret-guessed-secret-123")
-    unsigned = ".".join(
-        base64.urlsafe_b64encode(json.dumps(part).encode()).rstrip(b"=").decode() for part in ({"alg": "none"}, claims_of(client))
-    )
+    unsigned = ".".join(base64.urlsafe_b64encode(json.dumps(part).encode()).rstrip(b"=").decode() for part in ({"alg": "none"}, claims_of(client)))
     stranger = ECKey.generate_key("P-256")
     kid = str(client.key.kid)
     forged = [

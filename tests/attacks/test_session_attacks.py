@@ -9,10 +9,10 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.fakes.visitor import Visitor
-from tests.fakes.web_house import Clock, House, MemoryRecords, running_house
 
 from parley.authorization.sessions import SESSION_LIFE, Sessions, Throttle, hash_token, read_cookie
+from tests.fakes.visitor import Visitor
+from tests.fakes.web_house import Clock, House, MemoryRecords, running_house
 
 NOW = datetime(2027, 3, 1, tzinfo=UTC)
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
-from tests.fakes.visitor import Visitor
-from tests.fakes.web_house import House, build_house, running_house
 
 from parley.channels.web.protect import security_headers
+from tests.fakes.visitor import Visitor
+from tests.fakes.web_house import House, build_house, running_house
 
 ADDRESSES = {
     "/": {"GET", "HEAD"},

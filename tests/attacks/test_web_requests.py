@@ -10,11 +10,11 @@ from urllib.parse import urlsplit
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from tests.fakes.visitor import Visitor
-from tests.fakes.web_house import START, House, running_house
 
 from parley.channels.web.conversation import read_message
 from parley.model.refusals import BAD_INPUT, BadInput
+from tests.fakes.visitor import Visitor
+from tests.fakes.web_house import START, House, running_house
 
 OUTCOMES = {"answered", "refused", "not_understood", "fault"}
 

@@ -13,6 +13,7 @@ from tempfile import TemporaryDirectory
 import msgspec
 import pytest
 import uvloop
+
 from bench.bank import newest_rows
 from bench.baselines import main as proxies
 from bench.house import BALANCE, QUESTIONS, ROWS, TRANSACTIONS, House, right_words

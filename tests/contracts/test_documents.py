@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 
 import pytest
+
 from tests.make_docs import PAGES
 
 ROOT = Path(__file__).parent.parent.parent

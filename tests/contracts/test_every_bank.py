@@ -16,7 +16,6 @@ from time import monotonic
 from types import ModuleType
 
 import pytest
-from tests.fakes.hostile_bank import WIRE_MISCHIEF, HostileBank, Told, running
 
 import parley.banks
 from parley.banks.transport import AiohttpTransport
@@ -25,6 +24,7 @@ from parley.model.ledger import AccountKind, AccountStatus, LinkedAccount, Quali
 from parley.model.money import Money
 from parley.model.refusals import BankBusy, BankNonsense, BankTimeout, BankUnavailable, BankUncertain, Fault, LinkLost
 from parley.model.words import Field
+from tests.fakes.hostile_bank import WIRE_MISCHIEF, HostileBank, Told, running
 
 FOLDERS = sorted(each.parent.name for root in parley.banks.__path__ for each in Path(root).glob("*/__init__.py"))
 CASES = Path(__file__).parent / "banks"

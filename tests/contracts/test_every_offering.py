@@ -13,9 +13,6 @@ import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.fakes.road import CHECKING as CHECKING_ACCOUNT
-from tests.fakes.road import NOW, STATEMENT, balance, build_town
-from tests.fakes.road import SAVINGS as SAVINGS_ACCOUNT
 
 import parley.offerings
 from parley.model.extensions import Offering, OfferingCard
@@ -27,6 +24,9 @@ from parley.model.words import Projection, Purpose
 from parley.offerings import load_offering, load_offerings
 from parley.release.pipeline import Released
 from parley.understanding import KeywordUnderstanding
+from tests.fakes.road import CHECKING as CHECKING_ACCOUNT
+from tests.fakes.road import NOW, STATEMENT, balance, build_town
+from tests.fakes.road import SAVINGS as SAVINGS_ACCOUNT
 
 FOLDER = Path(parley.offerings.__file__).parent
 NAMES = sorted(each.name for each in FOLDER.iterdir() if (each / "__init__.py").exists())

@@ -7,7 +7,6 @@ from datetime import UTC, date, datetime
 from pathlib import Path
 
 import pytest
-from tests.fakes.hostile_bank import Asked, HostileBank, Told, running
 
 from parley.banks.fdx import FdxBank, FdxSettings
 from parley.banks.transport import AiohttpTransport
@@ -15,6 +14,7 @@ from parley.model.extensions import BankCredential, Order
 from parley.model.ledger import AccountKind, AccountStatus, LinkedAccount, Quality, Statement
 from parley.model.refusals import BankNonsense, BankUncertain, Fault
 from parley.model.words import Field
+from tests.fakes.hostile_bank import Asked, HostileBank, Told, running
 
 FIXTURES = Path(__file__).parent / "banks/fixtures/mastercard"
 NOW = datetime(2026, 3, 5, tzinfo=UTC)

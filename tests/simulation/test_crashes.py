@@ -20,14 +20,14 @@ from uuid import uuid4
 
 import aiohttp
 import pytest
-from tests.conftest import GENEROUS, postgres_settings
-from tests.house import RunningHouse, Visitor
 
 from parley.cli import supervise
 from parley.cli.robot import RobotLost
 from parley.log.audit import audit
 from parley.proof import Verifier, verify_receipt
 from parley.proof.receipt import parse_receipt
+from tests.conftest import GENEROUS, postgres_settings
+from tests.house import RunningHouse, Visitor
 
 KILLS = int(os.environ.get("PARLEY_KILLS", "100"))
 SEED = int(os.environ.get("PARLEY_SIMULATION_SEED", "20261122"))

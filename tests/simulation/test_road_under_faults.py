@@ -14,13 +14,13 @@ from typing import Any
 
 import msgspec
 import pytest
-from tests.fakes.road import GRANT, PRIVATE_WORDS, STATEMENT, TOKENS, Town, balance, build_town
 
 from parley.model.grants import Budget, GrantState
 from parley.model.refusals import BankNonsense, BankTimeout, BankUnavailable, Fault, LinkLost, Refusal
 from parley.proof import verify_receipt
 from parley.proof.receipt import format_receipt
 from parley.release.pipeline import Declined, Released
+from tests.fakes.road import GRANT, PRIVATE_WORDS, STATEMENT, TOKENS, Town, balance, build_town
 
 SEED = int(os.environ.get("PARLEY_SIMULATION_SEED", "20261122"))
 STEPS = int(os.environ.get("PARLEY_SIMULATION_STEPS", "400"))

@@ -15,9 +15,9 @@ from typing import Any
 
 import psutil
 import pytest
-from tests.house import RunningHouse, ServedHouse, parley, until
 
 from parley.settings import SettingsRejected, load_settings
+from tests.house import RunningHouse, ServedHouse, parley, until
 
 
 @pytest.fixture(scope="module")

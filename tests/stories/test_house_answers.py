@@ -7,11 +7,11 @@ from collections import Counter
 from datetime import date
 
 import pytest
-from tests.house import RunningHouse, balance_line, written
 
 from parley.log.audit import audit
 from parley.proof import ProofRejected, verify_receipt
 from parley_sandbox.ledger import Customer
+from tests.house import RunningHouse, balance_line, written
 
 
 @pytest.mark.parametrize("username", ["ada", "chiara", "daichi", "jonas"])

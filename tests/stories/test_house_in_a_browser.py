@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 from playwright.sync_api import Browser, Locator, Page
-from tests.browser import PICTURES, open_chromium
-from tests.house import RunningHouse
 
 from parley.proof import verify_receipt
+from tests.browser import PICTURES, open_chromium
+from tests.house import RunningHouse
 
 pytestmark = pytest.mark.browser
 

@@ -7,10 +7,10 @@ from collections import Counter
 from typing import Any
 
 import pytest
-from tests.house import RunningHouse, Visitor
 
 from parley.log.audit import audit
 from parley.proof import verify_receipt
+from tests.house import RunningHouse, Visitor
 
 CONNECTIONS = 40
 

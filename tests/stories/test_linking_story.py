@@ -8,11 +8,11 @@ from dataclasses import replace
 from html import unescape
 
 import pytest
-from tests.fakes.visitor import Seen, Visitor
-from tests.fakes.web_house import ACCOUNTS, OFFER, House, running_house
 
 from parley.authorization.consent_text import CONSENT_FORMAT, ConsentOffer, consent_text
 from parley.model.words import Projection, Purpose
+from tests.fakes.visitor import Seen, Visitor
+from tests.fakes.web_house import ACCOUNTS, OFFER, House, running_house
 
 
 @pytest.fixture

@@ -13,11 +13,11 @@ from pathlib import Path
 import msgspec
 import pytest
 import uvloop
-from tests.notary_process import NotaryProcess
 
 from parley.log.audit import AuditReport, audit
 from parley.log.client import NotaryClient
 from parley.proof import canonical
+from tests.notary_process import NotaryProcess
 
 BUCKET = int(time.time()) // 600 * 600
 

@@ -10,13 +10,13 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from tests.fakes.road import CARD, STATEMENT, Town, TreeLog, balance, build_town
 
 from parley.model.grants import Budget, GrantState
 from parley.model.refusals import BankTimeout
 from parley.model.words import Projection
 from parley.proof import ProofRejected, format_receipt, verify_receipt
 from parley.release.pipeline import Declined, Released
+from tests.fakes.road import CARD, STATEMENT, Town, TreeLog, balance, build_town
 
 
 def ask(town: Town, text: str, number: int = 1) -> Released:

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Locator, Page, Route
+
 from tests.browser import PICTURES, open_chromium
 from tests.fakes.web_house import House, running_house
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import gc
 import os
 import resource
@@ -63,6 +64,7 @@ def main(arguments: list[str] | None = None) -> int:
     os.umask(0o077)
     # A core file would hold the key.
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    _let_others_finish()
     try:
         folder = _open_folder(options.data)
         with _Exclusive(folder, options.lock_wait_seconds):
@@ -273,6 +275,17 @@ _WAY_OUT = (
     "Receipts may be in customers' hands that this copy of the log does not know. Put back the newest copy of the log; if it is lost, "
     "keep this folder as it is for the auditor and start a new log in an empty folder under a new --origin."
 )
+
+
+def _let_others_finish() -> None:
+    """Wait for a turn on a busy core where the system knows this; an idle core runs the notary at once all the same.
+
+    Otherwise each request wakes the notary in the middle of the gateway's work and becomes a batch, signature and sync of its own. With 16
+    chats and one core for both, batches grew from 2.4 to 6 entries and an entry's processor time fell to about half.
+    """
+    if sys.platform == "linux":
+        with contextlib.suppress(OSError):
+            os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
 
 
 def _open_folder(data: Path) -> Path:

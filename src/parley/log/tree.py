@@ -68,8 +68,8 @@ class Tree:
         self._levels[0].extend(leaves)
         self._size = self._first[0] + len(self._levels[0])
         level = 0
-        while level < len(self._levels):
-            self._grow(level)
+        # A level that gained nothing gives the levels above it nothing either.
+        while self._grow(level):
             level += 1
         return self._finished(before)
 
@@ -129,17 +129,19 @@ class Tree:
         start = (position << step) % TILE_WIDTH * 32
         return _subtree(tile[start : start + (32 << step)])
 
-    def _grow(self, level: int) -> None:
-        """Make the parents that two finished children at `level` now allow."""
+    def _grow(self, level: int) -> bool:
+        """Make the parents that two finished children at `level` now allow; says whether there were any."""
         if self._size >> (level + 1) == 0:
-            return
+            return False
         if level + 1 == len(self._levels):
             self._levels.append([])
             self._first.append(0)
         parents, children, first = self._levels[level + 1], self._levels[level], self._first[level]
         start = (self._first[level + 1] + len(parents)) * 2 - first
         end = len(children) - 1
-        parents.extend([sha256(b"\x01" + children[i] + children[i + 1]).digest() for i in range(start, end, 2)])
+        made = [sha256(b"\x01" + children[i] + children[i + 1]).digest() for i in range(start, end, 2)]
+        parents.extend(made)
+        return bool(made)
 
     def _finished(self, before: int) -> list[Tile]:
         tiles = []

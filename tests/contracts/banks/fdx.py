@@ -7,11 +7,10 @@ from collections.abc import Callable
 from datetime import datetime
 from typing import Any
 
-from tests.fakes.hostile_bank import Asked, Told
-
 from parley.banks.fdx import FdxBank, FdxSettings
 from parley.model.extensions import Bank
 from parley.model.transport import Transport
+from tests.fakes.hostile_bank import Asked, Told
 
 LINK_LOST = Told(b'{"code":"602","message":"CANARY-BODY"}', 403)
 
