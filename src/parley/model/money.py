@@ -92,8 +92,12 @@ SYMBOLS: Mapping[str, str] = MappingProxyType({"USD": "$", "EUR": "€", "GBP": 
 
 def in_words(money: Money) -> str:
     """The sum as an English reader expects it, exact: `$1,234.50`, `-€3.00`, `¥1,200`, `CHF 12.00`. A minus sign stands in front of everything."""
-    exponent = exponent_of(money.currency)
-    whole, rest = divmod(abs(money.minor), 10**exponent)
-    figures = f"{whole:,}.{rest:0{exponent}d}" if exponent else f"{whole:,}"
-    symbol = SYMBOLS.get(money.currency) or f"{money.currency} "
-    return f"{'-' if money.minor < 0 else ''}{symbol}{figures}"
+    minor, currency = money.minor, money.currency
+    exponent = exponent_of(currency)
+    symbol = SYMBOLS.get(currency) or f"{currency} "
+    sign = "-" if minor < 0 else ""
+    if exponent == 2:  # Most currencies; a format that is fixed costs a third of one that is made for each sum.
+        whole, rest = divmod(abs(minor), 100)
+        return f"{sign}{symbol}{whole:,}.{rest:02d}"
+    whole, rest = divmod(abs(minor), 10**exponent)
+    return f"{sign}{symbol}{whole:,}.{rest:0{exponent}d}" if exponent else f"{sign}{symbol}{whole:,}"

@@ -17,6 +17,7 @@ _BLANK = re.compile(r"[\u115f\u1160\u17b4\u17b5\u3164\uffa0\u2800\u034f\ufe00-\u
 
 _ANSI = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]?|\x9b[0-?]*[ -/]*[@-~]?")
 _PLAIN = re.compile(r"[!-~]+(?: [!-~]+)*")
+_PLAIN_WORDS = re.compile(r"[!-/:-~]+(?: [!-/:-~]+)*")
 _LONG_NUMBER = re.compile(r"[0-9](?:[ .\-]?[0-9]){4,}")
 
 
@@ -33,7 +34,11 @@ def clean(text: str) -> str:
 
 def clean_name(text: str) -> str:
     """`clean`, and any number of five digits or more shortened to its last four: names and descriptors often carry account and card numbers."""
-    return clean(_LONG_NUMBER.sub(_last_four, clean(text)))
+    if len(text) <= TEXT_CHARS_MAX and _PLAIN_WORDS.fullmatch(text):
+        return text  # Plain and without a digit, as most names: there is nothing to be done.
+    cleaned = clean(text)
+    shortened = _LONG_NUMBER.sub(_last_four, cleaned)
+    return cleaned if shortened == cleaned == text else clean(shortened)
 
 
 def _last_four(match: re.Match[str]) -> str:

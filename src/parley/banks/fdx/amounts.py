@@ -34,11 +34,11 @@ def read_money(raw: msgspec.Raw, currency: str) -> Money:
 
 def read_minor(figure: bytes, currency: str) -> int:
     """The same from the raw text, as a bare number of minor units."""
-    if exponent_of(currency) == 2 and figure[-3:-2] == b"." and len(figure) < 18 and figure[0] != _QUOTE:
+    if figure[-3:-2] == b"." and len(figure) < 18 and figure[0] != _QUOTE and exponent_of(currency) == 2:
         # The common case, without Decimal: JSON's grammar was checked, so only a sign, digits and one point can stand here (an exponent in
         # front of the point would not be JSON).
         minor = int(figure[:-3] + figure[-2:])
-        if abs(minor) <= MINOR_UNITS_MAX:
+        if -MINOR_UNITS_MAX <= minor <= MINOR_UNITS_MAX:
             return minor
         raise UncertainMoney("an amount beyond any account")
     return money_from_decimal(_decimal(figure), currency).minor

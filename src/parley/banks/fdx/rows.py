@@ -6,7 +6,8 @@ from collections import Counter
 from collections.abc import Iterable
 from datetime import date, datetime
 from hashlib import sha256
-from typing import NamedTuple
+
+import msgspec
 
 from parley.banks.fdx.amounts import read_minor
 from parley.banks.fdx.dates import BadDate, read_moment
@@ -17,7 +18,7 @@ from parley.model.money import Money, UncertainMoney
 from parley.model.refusals import BankNonsense, BankUncertain
 from parley.model.strangers import clean_name
 
-ID_HEX_DIGITS = 32
+ID_BYTES = 16
 _TEXT = frozenset({Quality.AMOUNT_WAS_TEXT})
 _DUPLICATE = frozenset({Quality.DUPLICATE_ROW})
 _NO_STATUS = frozenset({Quality.STATUS_MISSING})
@@ -32,7 +33,7 @@ _STATES = {
 }
 
 
-class Draft(NamedTuple):
+class Draft(msgspec.Struct, frozen=True, gc=False):
     """A row that has been understood but not yet written out: most rows of a window are only read to know that others are newer.
 
     `key` is the bank's id of the row, or what stands in for it; `minor` is in the customer's view.
@@ -63,10 +64,12 @@ class RowReader:
 
     def read(self, rows: Iterable[Row]) -> None:
         """Raises BankUncertain where amount, sign, currency or owner of a row cannot be relied on, BankNonsense for a row without a date."""
+        drafts = self._read
         for row in rows:
             draft = self._draft(row)
-            known = self._read.get(draft.key)
-            self._read[draft.key] = draft if known is None else _one_of(known, draft)
+            known = drafts.setdefault(draft.key, draft)
+            if known is not draft:
+                drafts[draft.key] = _one_of(known, draft)
 
     def finish(self) -> list[Draft]:
         """The rows of the window. A pending row whose booked row is here too is left out. Raises BankUncertain."""
@@ -83,31 +86,33 @@ class RowReader:
 
     def transaction(self, draft: Draft) -> Transaction:
         """A draft of this reader, written out."""
-        row = draft.row
+        row, account = draft.row, self._account
+        booked_from = row.referenceTransactionId
         return Transaction(
             self._id(draft.key),
-            self._account.ref,
+            account.ref,
             draft.state,
             draft.moment.date(),
-            Money(draft.minor, self._account.currency),
+            Money(draft.minor, account.currency),
             _merchant(row) if isinstance(row, RowWithMerchant) else None,
-            None if row.referenceTransactionId in (None, "") else self._id(str(row.referenceTransactionId)),
+            None if booked_from is None or booked_from == "" else self._id(str(booked_from)),
             None,
             draft.quality,
         )
 
     def _draft(self, row: Row) -> Draft:
         account = self._account
-        if row.accountId != account.native_id and row.accountId is not None and str(row.accountId) != account.native_id:
+        owner, currency = row.accountId, row.currency
+        if owner != account.native_id and owner is not None and str(owner) != account.native_id:
             raise BankUncertain("a row of another account")
-        if row.currency is not None and row.currency.currencyCode not in (None, account.currency):
+        if currency is not None and currency.currencyCode not in (None, account.currency):
             raise BankUncertain("a row in another currency than its account")
         moment, quality = _moment(row)
         figure = bytes(row.amount)
         minor, noticed = self._signs.signed(_minor(figure, account.currency), row.debitCreditMemo, row.transactionType)
         if noticed:
             quality |= noticed
-        if figure[:1] == b'"':
+        if figure.startswith(b'"'):
             quality |= _TEXT
         state = _STATES.get(row.status or "")
         if state is None:
@@ -121,7 +126,7 @@ class RowReader:
     def _id(self, key: str) -> str:
         digest = self._ids.copy()
         digest.update(key.encode())
-        return digest.hexdigest()[:ID_HEX_DIGITS]
+        return digest.digest()[:ID_BYTES].hex()
 
     def _stand_in(self, moment: datetime, minor: int) -> str:
         """For a row without an id: day, figure, and how many alike came before. No text: so the id does not depend on what was ordered."""
@@ -135,7 +140,7 @@ def _one_of(known: Draft, again: Draft) -> Draft:
     if known.state is again.state and known.minor != again.minor:
         raise BankUncertain("one id, two figures")
     kept = again if again.state is TransactionState.BOOKED and known.state is not TransactionState.BOOKED else known
-    return kept._replace(quality=kept.quality | _DUPLICATE)
+    return msgspec.structs.replace(kept, quality=kept.quality | _DUPLICATE)
 
 
 def _minor(figure: bytes, currency: str) -> int:

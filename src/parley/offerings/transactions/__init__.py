@@ -48,11 +48,20 @@ class Transactions:
 
 
 def label_of(row: RuledTransaction, today: date) -> str:
-    days = (today - row.on).days
-    year = "" if row.on.year == today.year else f" {row.on.year}"
-    when = {0: "Today", 1: "Yesterday"}.get(days, f"{row.on.day} {MONTHS[row.on.month - 1]}{year}")
-    pending = " (pending)" if row.state is TransactionState.PENDING else ""
-    return f"{when}{', ' + row.merchant if row.merchant else ''}{pending}"
+    label = day_of(row.on, today)
+    if row.merchant:
+        label = f"{label}, {row.merchant}"
+    return f"{label} (pending)" if row.state is TransactionState.PENDING else label
+
+
+def day_of(on: date, today: date) -> str:
+    days = today.toordinal() - on.toordinal()
+    if days == 0:
+        return "Today"
+    if days == 1:
+        return "Yesterday"
+    year = "" if on.year == today.year else f" {on.year}"
+    return f"{on.day} {MONTHS[on.month - 1]}{year}"
 
 
 def amount_of(row: RuledTransaction) -> str:
