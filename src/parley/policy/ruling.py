@@ -10,6 +10,8 @@ from parley.policy.load import Policy
 DELIVERIES_BUILT = frozenset({Delivery.INLINE})
 """What the channels of this release can carry out. A ruling for another delivery is refused, never weakened to one of these."""
 
+_strictness = tuple(Delivery).index
+
 
 def allows_platform(question: Question, policy: Policy) -> None:
     """Raises PlatformUnknown unless the bank's policy knows the platform that asks."""
@@ -35,7 +37,7 @@ def rule(permission: Permission, policy: Policy) -> Ruling:
         raise NotAllowed("off-platform transactions stay off this platform", rule=verdict.rules[0])
     if request.lookback_days > verdict.lookback_days_max:
         raise NotAllowed("further back than the rule allows", rule=verdict.rules[0])
-    delivery = min(verdict.delivery, grant.delivery, key=tuple(Delivery).index)
+    delivery = min(verdict.delivery, grant.delivery, key=_strictness)
     if delivery not in DELIVERIES_BUILT:
         raise DeliveryUnavailable(rule=verdict.rules[0])
     rows_max = min(verdict.rows_max, grant.budget.rows_per_day, request.rows)

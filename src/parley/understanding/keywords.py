@@ -99,7 +99,9 @@ class KeywordUnderstanding:
 
 def normalise(text: str) -> str:
     """NFKC, lower case, straight apostrophes, single spaces. A superscript or a fraction would melt into the digits beside it: it becomes `_`."""
-    marked = text if text.isascii() else "".join("_" if unicodedata.category(sign) == "No" else sign for sign in text)
+    if text.isascii():
+        return " ".join(text.casefold().split())  # None of the rest can stand in it.
+    marked = "".join("_" if unicodedata.category(sign) == "No" else sign for sign in text)
     folded = unicodedata.normalize("NFKC", marked).casefold().replace("’", "'").replace("−", "-")
     return " ".join(folded.split())
 
@@ -154,7 +156,7 @@ def account_named(words: str, nicknames: Sequence[str]) -> str | None:
     for nickname in sorted(nicknames, key=len, reverse=True):
         if stands_in(words, normalise(nickname)):
             return nickname
-    return next((kind for word, kind in KINDS.items() if stands_in(words, word)), None)
+    return next((kind for word, kind in KINDS.items() if word in words and stands_in(words, word)), None)
 
 
 def stands_in(words: str, part: str) -> bool:

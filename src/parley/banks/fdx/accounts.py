@@ -52,6 +52,7 @@ _NAMES = {
 }
 _BOOKED = ("currentBalance", "principalBalance", "currentValue")
 _AVAILABLE = {"LOC_ACCOUNT": ("availableCredit",), "DEPOSIT_ACCOUNT": ("availableBalance",), "INVESTMENT_ACCOUNT": ("availableCashBalance",)}
+_CURRENCY_CODE = re.compile(r"[A-Z]{3}")
 
 
 def linked_account(bank: str, listed: ListedAccount, currency_default: str | None) -> LinkedAccount:
@@ -98,7 +99,7 @@ def told_currency(currency: Currency | None) -> str | None:
     code = None if currency is None else currency.currencyCode
     if not code:
         return None
-    if not re.fullmatch(r"[A-Z]{3}", code):
+    if not _CURRENCY_CODE.fullmatch(code):
         raise BankUncertain("a currency that is none")
     return code
 

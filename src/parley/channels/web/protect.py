@@ -36,6 +36,7 @@ class Protected:
         self._app = app
         self._on_fault = on_fault
         self._headers = security_headers(public_origin, bank_origins)
+        self._names = frozenset(name for name, _ in self._headers)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -49,7 +50,8 @@ class Protected:
                 started = True
                 headers = list(message.get("headers", ()))
                 stated = {name for name, _ in headers}
-                headers += [each for each in self._headers if each[0] not in stated]
+                ours = self._headers
+                headers += ours if self._names.isdisjoint(stated) else [each for each in ours if each[0] not in stated]
                 message = {**message, "headers": headers}
             await send(message)
 
