@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from html import escape
 from typing import Any
-from urllib.parse import urlencode
+from urllib.parse import parse_qsl, urlencode
 
 import uvicorn
 from starlette.applications import Starlette
@@ -209,8 +209,8 @@ class BankNextDoor:
             )
 
         async def decide(request: Request) -> Response:
-            form = await request.form()
-            state = str(form["state"])
+            form = dict(parse_qsl((await request.body()).decode()))
+            state = form["state"]
             answer = {"code": self.issue(state)} if form["go"] == "yes" else {"error": "access_denied"}
             return RedirectResponse(f"{self.back}?" + urlencode({**answer, "state": state}), status_code=303)
 
