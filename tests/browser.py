@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, sync_playwright
+from playwright.sync_api import Browser, Locator, Page, sync_playwright
 
 CHROMIUM = Path("/usr/bin/chromium")
 ARGUMENTS = (
@@ -34,3 +34,13 @@ def open_chromium() -> Iterator[Browser]:
         running = playwright.chromium.launch(executable_path=str(CHROMIUM), args=list(ARGUMENTS))
         yield running
         running.close()
+
+
+def ask(page: Page, text: str) -> Locator:
+    """Types a question where the focus is and waits for the answer to it. Returns the answer's turn."""
+    before = page.locator(".turn.theirs:not(.typing)").count()
+    page.locator("#question").fill(text)
+    page.keyboard.press("Enter")
+    turn = page.locator(".turn.theirs:not(.typing)").nth(before)
+    turn.wait_for()
+    return turn

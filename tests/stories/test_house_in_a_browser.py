@@ -10,10 +10,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, Locator, Page
+from playwright.sync_api import Browser, Page
 
 from parley.proof import verify_receipt
-from tests.browser import PICTURES, open_chromium
+from tests.browser import PICTURES, ask, open_chromium
 from tests.house import RunningHouse
 
 pytestmark = pytest.mark.browser
@@ -88,16 +88,6 @@ def tick_all(page: Page) -> None:
     page.get_by_role("checkbox").first.wait_for()
     for box in page.get_by_role("checkbox").all():
         box.check()
-
-
-def ask(page: Page, text: str) -> Locator:
-    """Types a question and waits for its answer's turn."""
-    before = page.locator(".turn.theirs:not(.typing)").count()
-    page.locator("#question").fill(text)
-    page.keyboard.press("Enter")
-    turn = page.locator(".turn.theirs:not(.typing)").nth(before)
-    turn.wait_for()
-    return turn
 
 
 def picture(page: Page, name: str, *, doc: str = "", full: bool = False) -> None:

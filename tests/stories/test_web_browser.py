@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Locator, Page, Route
 
-from tests.browser import PICTURES, open_chromium
+from tests.browser import PICTURES, ask, open_chromium
 from tests.fakes.web_house import House, running_house
 
 pytestmark = pytest.mark.browser
@@ -97,16 +97,6 @@ def tab_to(page: Page, target: Locator, presses_max: int = 40) -> None:
             return
         page.keyboard.press("Tab")
     raise AssertionError("The Tab key never gets there.")
-
-
-def ask(page: Page, text: str) -> Locator:
-    """Types a question where the focus is and waits for the answer to it. Returns the answer's turn."""
-    before = page.locator(".turn.theirs:not(.typing)").count()
-    page.locator("#question").fill(text)
-    page.keyboard.press("Enter")
-    turn = page.locator(".turn.theirs:not(.typing)").nth(before)
-    turn.wait_for()
-    return turn
 
 
 def link(page: Page, house: House) -> None:

@@ -60,4 +60,4 @@ def upgrade() -> None:
 
 def downgrade() -> None:
     """Refused: going back would drop consent that customers gave. Restore a backup instead."""
-    raise NotImplementedError("the records only move forward")
+    raise RuntimeError("the records only move forward")
