@@ -88,15 +88,16 @@ def minor_units(amount: Decimal, exponent: int) -> int:
 
 
 SYMBOLS: Mapping[str, str] = MappingProxyType({"USD": "$", "EUR": "€", "GBP": "£", "JPY": "¥"})
+_MARKS = {code: SYMBOLS.get(code) or f"{code} " for code in EXPONENTS}
 
 
 def in_words(money: Money) -> str:
     """The sum as an English reader expects it, exact: `$1,234.50`, `-€3.00`, `¥1,200`, `CHF 12.00`. A minus sign stands in front of everything."""
     minor, currency = money.minor, money.currency
     exponent = exponent_of(currency)
-    symbol = SYMBOLS.get(currency) or f"{currency} "
+    symbol = _MARKS[currency]
     sign = "-" if minor < 0 else ""
-    if exponent == 2:  # Most currencies; a format that is fixed costs a third of one that is made for each sum.
+    if exponent == 2:  # Most currencies: a fixed format is cheaper than one that is made for each sum.
         whole, rest = divmod(abs(minor), 100)
         return f"{sign}{symbol}{whole:,}.{rest:02d}"
     whole, rest = divmod(abs(minor), 10**exponent)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import date
+from operator import attrgetter
 from unicodedata import category
 
 from parley.model.extensions import Offering, Order
@@ -62,7 +63,7 @@ def ruled_rows(rows: tuple[Transaction, ...], known: Mapping[str, LinkedAccount]
     booked = {(row.ref, row.replaces) for row in rows if row.replaces and row.replaces != row.id}
     inside = [row for row in rows if row.ref in known and order.since <= row.on <= order.until and (row.ref, row.id) not in booked]
     shown = [row for row in inside if row.state is not TransactionState.REJECTED]
-    shown.sort(key=lambda row: row.on, reverse=True)
+    shown.sort(key=attrgetter("on"), reverse=True)
     merchants = Field.TRANSACTION_MERCHANT in fields
     kept = shown[: max(0, ruling.rows_max)]
     return tuple(RuledTransaction(row.amount, row.on, row.state, one_line(row.merchant) if merchants and row.merchant else None) for row in kept)

@@ -55,10 +55,11 @@ class SignRules:
     def signed(self, minor: int, memo: str | None, kind: str | None) -> Signed:
         """`minor` as the customer sees it. Raises BankUncertain where nothing tells the direction."""
         if memo == "DEBIT":
-            self._absolute_seen = self._absolute_seen or minor > 0
-            return self._by_memo(-abs(minor), kind, self._leaves, self._arrives)
+            if minor > 0:
+                self._absolute_seen = True
+            return self._by_memo(-abs(minor), kind, self._leaves, self._arrives, False)
         if memo == "CREDIT":
-            return self._by_memo(abs(minor), kind, self._arrives, self._leaves, sign_disagrees=minor < 0)
+            return self._by_memo(abs(minor), kind, self._arrives, self._leaves, minor < 0)
         if memo is not None and memo != "MEMO":
             raise BankUncertain("a memo that is neither DEBIT, CREDIT nor MEMO")
         self._negative_seen = self._negative_seen or minor < 0
@@ -76,9 +77,7 @@ class SignRules:
         if self._positive_believed and (self._absolute_seen or not self._negative_seen):
             raise BankUncertain("rows without direction, and no sign that figures carry one")
 
-    def _by_memo(
-        self, minor: int, kind: str | None, agreeing: frozenset[str], contradicting: frozenset[str], *, sign_disagrees: bool = False
-    ) -> Signed:
+    def _by_memo(self, minor: int, kind: str | None, agreeing: frozenset[str], contradicting: frozenset[str], sign_disagrees: bool) -> Signed:
         """A refund on a card is a purchase with CREDIT, at some banks a negative one: flagged, but not held against the bank."""
         if kind in agreeing:
             self._agreements += 1
