@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import shutil
+import socket
 import sys
 import tempfile
 import time
@@ -122,11 +123,22 @@ client_id = "{CLIENT_ID}"
 
 
 def free_port() -> int:
-    import socket
-
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
+
+
+def port_or_free(asked: int | None, usual: int) -> int:
+    """The port that was asked for; else the usual one, or any other where that is taken."""
+    if asked is not None:
+        return asked
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", usual))
+        except OSError:
+            return 0
+    return usual
 
 
 async def demo_customer(seed: int, username: str) -> dict[str, Any]:

@@ -36,8 +36,8 @@ def demo(
     seed: Annotated[int, typer.Option(min=0, max=2**31 - 1, help="Which demo bank: the same seed and day give the same customers.")] = 7,
     customer: Annotated[str, typer.Option(help="Which demo customer asks; the bank's first page lists them.")] = "ada",
     keep: Annotated[Path | None, typer.Option("--keep", metavar="DIR", help="Keep the data directory here instead of a temporary one.")] = None,
-    port: Annotated[int, typer.Option(min=0, max=65535, help="Port of the chat page; 0 picks a free one.")] = 8080,
-    bank_port: Annotated[int, typer.Option(min=0, max=65535, help="Port of the demo bank; 0 picks a free one.")] = 8081,
+    port: Annotated[int | None, typer.Option(min=0, max=65535, help="Port of the chat page; 8080 unless that is taken, 0 for any.")] = None,
+    bank_port: Annotated[int | None, typer.Option(min=0, max=65535, help="Port of the demo bank; 8081 unless that is taken, 0 for any.")] = None,
     open_page: Annotated[bool, typer.Option("--open/--no-open", help="Open the chat page in your browser, where there is one.")] = True,
     as_json: AsJson = False,
 ) -> None:

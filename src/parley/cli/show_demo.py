@@ -14,7 +14,7 @@ import msgspec
 from rich.console import Console
 from rich.panel import Panel
 
-from parley.cli.demo import Asked, Demo, Plan, ask_all, receipts_folder, running
+from parley.cli.demo import Asked, Demo, Plan, ask_all, port_or_free, receipts_folder, running
 from parley.cli.robot import RobotLost
 from parley.cli.supervise import ChildFailed, until_signalled
 
@@ -47,8 +47,8 @@ def tell(asked: Asked, *, as_json: bool) -> None:
         print(f"  nothing left ({asked.code})", flush=True)
 
 
-async def stay_open(*, seed: int, keep: Path | None, port: int, bank_port: int, open_page: bool) -> int:
-    plan = Plan(seed=seed, keep=keep, port=port, bank_port=bank_port)
+async def stay_open(*, seed: int, keep: Path | None, port: int | None, bank_port: int | None, open_page: bool) -> int:
+    plan = Plan(seed=seed, keep=keep, port=port_or_free(port, 8080), bank_port=port_or_free(bank_port, 8081))
     try:
         async with running(plan, report) as demo:
             screen.print(welcome(demo))
