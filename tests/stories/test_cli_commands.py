@@ -294,8 +294,9 @@ def test_the_demo_ends_with_its_processes(tmp_path: Path) -> None:
     family = psutil.Process(process.pid).children(recursive=True)
     assert len(family) >= 3 and "http://127.0.0.1" in text
     process.send_signal(signal.SIGINT)
-    assert process.wait(30) == 0
+    code = process.wait(30)
     process.stderr.close()
+    assert code == 0
     until(lambda: not [each for each in family if each.is_running() and each.status() != psutil.STATUS_ZOMBIE])
 
 

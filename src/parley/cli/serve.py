@@ -9,11 +9,12 @@ import msgspec
 from rich.console import Console
 from rich.table import Table
 
-from parley.cli.supervise import ChildFailed, Supervisor, private_folder, until_signalled
+from parley.cli.supervise import ChildFailed, Supervisor, private_folder, stop_signals
 from parley.settings import SettingsRejected, describe, load_settings
 
 
 async def run_house(config: Path) -> int:
+    stop = stop_signals()
     try:
         settings = load_settings(config)
         private_folder(settings.data)
@@ -23,7 +24,7 @@ async def run_house(config: Path) -> int:
         print(f"parley serve: {error}", file=sys.stderr)
         return 1
     report(f"open at {settings.public_url} (listening on {supervisor.address})")
-    await until_signalled()
+    await stop.wait()
     await supervisor.stop()
     return 0
 

@@ -16,7 +16,7 @@ from rich.panel import Panel
 
 from parley.cli.demo import Asked, Demo, Plan, ask_all, port_or_free, receipts_folder, running
 from parley.cli.robot import RobotLost
-from parley.cli.supervise import ChildFailed, until_signalled
+from parley.cli.supervise import ChildFailed, stop_signals
 
 screen = Console(stderr=True, highlight=False)
 
@@ -49,12 +49,13 @@ def tell(asked: Asked, *, as_json: bool) -> None:
 
 async def stay_open(*, seed: int, keep: Path | None, port: int | None, bank_port: int | None, open_page: bool) -> int:
     plan = Plan(seed=seed, keep=keep, port=port_or_free(port, 8080), bank_port=port_or_free(bank_port, 8081))
+    stop = stop_signals()
     try:
         async with running(plan, report) as demo:
             screen.print(welcome(demo))
             if open_page and has_screen():
                 await asyncio.to_thread(webbrowser.open, demo.chat_url)
-            await until_signalled()
+            await stop.wait()
             screen.print("Stopping …")
     except ChildFailed as error:
         print(f"parley demo: {error}", file=sys.stderr)

@@ -173,13 +173,13 @@ async def end(child: Child) -> None:
         await process.wait()
 
 
-async def until_signalled() -> None:
-    """Returns on SIGINT or SIGTERM."""
+def stop_signals() -> asyncio.Event:
+    """Set by SIGINT or SIGTERM. Asked for before anything is started, so that a signal in the middle of a start ends it in order, too."""
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stop.set)
-    await stop.wait()
+    return stop
 
 
 def private_folder(path: Path) -> Path:
