@@ -18,6 +18,7 @@ from typing import Any
 
 from parley.model.refusals import RecordsUnavailable
 from parley.store.driver import Result, Work
+from parley.store.turn import alone
 
 CLAIMS_PER_CHECKPOINT = 2_000
 CLAIMS_FILE = "claims.sqlite"
@@ -51,12 +52,13 @@ class ClaimBook:
         self._since_checkpoint = 0
         self._checkpoint: asyncio.Future[None] | None = None
         self._broken = False
-        found(self._path)
-        self._connection = connect(self._path)
+        with alone(self._path.parent):
+            found(self._path)
+            self._connection = connect(self._path)
+            for statement in _TABLES:
+                self._connection.execute(statement)
         self._connection.execute("PRAGMA synchronous=NORMAL")
         self._connection.execute("PRAGMA wal_autocheckpoint=0")
-        for statement in _TABLES:
-            self._connection.execute(statement)
         self._connection.execute("ATTACH DATABASE ? AS records", (str(records),))
 
     def run(self, work: Work[Result]) -> Result:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from parley.model.refusals import RecordsUnavailable
 from parley.store.driver import RecordsNewer
 from parley.store.sqlite import connect, prepare_file
+from parley.store.turn import alone
 
 if TYPE_CHECKING:
     from parley.store.postgres import Connection
@@ -95,16 +96,17 @@ def split_statements(script: str) -> list[str]:
 
 def _migrate_sqlite(path: Path) -> str:
     prepare_file(path)
-    try:
-        connection = connect(path, writes=True)
-    except sqlite3.Error as error:
-        raise RecordsUnavailable(type(error).__name__) from None
-    try:
-        return _upgrade_sqlite(connection)
-    except sqlite3.Error as error:
-        raise RecordsUnavailable(f"the schema could not be brought up to date: {type(error).__name__}") from None
-    finally:
-        connection.close()
+    with alone(path.parent):
+        try:
+            connection = connect(path, writes=True)
+        except sqlite3.Error as error:
+            raise RecordsUnavailable(type(error).__name__) from None
+        try:
+            return _upgrade_sqlite(connection)
+        except sqlite3.Error as error:
+            raise RecordsUnavailable(f"the schema could not be brought up to date: {type(error).__name__}") from None
+        finally:
+            connection.close()
 
 
 def _upgrade_sqlite(connection: sqlite3.Connection) -> str:
