@@ -49,8 +49,8 @@ crash: $(STAMP) ## The long crash run: 1,000 kills
 	@PARLEY_KILLS=1000 $(BIN)/python -m pytest -s --timeout 3600 tests/simulation/test_crashes.py
 
 lock: ## Write the hashed requirements anew (needs uv)
-	uv pip compile pyproject.toml -o requirements/runtime.txt --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --custom-compile-command 'make lock' -q
-	uv pip compile pyproject.toml requirements/dev.in -o requirements/dev.txt --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --custom-compile-command 'make lock' -q
+	uv pip compile pyproject.toml -o requirements/runtime.txt --universal --python-version 3.11 --generate-hashes --custom-compile-command 'make lock' -q
+	uv pip compile pyproject.toml requirements/dev.in -o requirements/dev.txt --universal --python-version 3.11 --generate-hashes --custom-compile-command 'make lock' -q
 
 docs: $(STAMP) ## Write the pages that are made from code
 	@$(BIN)/python -m tests.make_docs
