@@ -16,7 +16,7 @@ from parley.store.turn import alone
 if TYPE_CHECKING:
     from parley.store.postgres import Connection
 
-SCHEMA_VERSION = "0001"
+SCHEMA_VERSION = "0005"
 """The newest step under `migrations/versions`: four digits, counting up. A test compares it with Alembic's own idea."""
 
 _ADVISORY_LOCK = 0x7061726C6579
