@@ -85,7 +85,7 @@ def test_records_of_a_newer_parley_are_refused(tmp_path, version):
 
 def test_records_of_a_newer_parley_are_refused_on_postgresql(postgres_server, postgres_url, tmp_path):
     name = postgres_url.partition("?")[0].rpartition("/")[2]
-    postgres_server.run("UPDATE schema_version SET version_num = '0002'", name)
+    postgres_server.run("UPDATE schema_version SET version_num = '0999'", name)
     with pytest.raises(RecordsNewer):
         asyncio.run(open_records(postgres_url, FileKeyRing(tmp_path / "keys"), lambda: None))
 
