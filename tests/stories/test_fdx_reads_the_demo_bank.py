@@ -39,7 +39,7 @@ def now() -> datetime:
 
 @dataclass
 class Gateway:
-    """What app.py wires for one bank."""
+    """What the app wires for one bank."""
 
     url: str
     key: ClientKey

@@ -16,7 +16,7 @@ import msgspec
 from rich.console import Console
 from rich.table import Table
 
-from parley.app import policy_file
+from parley.app.frame import policy_file
 from parley.log.client import NotaryClient
 from parley.log.errors import LogError
 from parley.model.refusals import Fault

@@ -1,0 +1,40 @@
+"""What the wiring of every room is handed: the settings and the few things that there is one of in a process."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib.resources import files
+from pathlib import Path
+
+from parley.app.log_port import HouseLog
+from parley.banks.transport import AiohttpTransport
+from parley.log.client import NotaryClient
+from parley.model.extensions import Offering
+from parley.policy import Policy
+from parley.settings import Settings
+from parley.store import Records
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """`policy` gives the policy in force at the moment of asking; `vkey` is the log's public key; `clock` tells aware UTC times."""
+
+    settings: Settings
+    records: Records
+    notary: NotaryClient
+    log: HouseLog
+    transport: AiohttpTransport
+    policy: Callable[[], Policy]
+    vkey: str
+    offerings: Mapping[str, Offering]
+    clock: Callable[[], datetime]
+
+
+def now() -> datetime:
+    return datetime.now(UTC)
+
+
+def policy_file(settings: Settings) -> Path:
+    return Path(settings.policy_file) if settings.policy_file else Path(str(files("parley.policy") / "packs" / "standard.toml"))

@@ -1,0 +1,142 @@
+"""The house, put together: what every room is handed, which routes it opens, and what goes on beside the questions."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from urllib.parse import urlsplit
+
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import BaseRoute, Route
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from parley import __version__
+from parley.app.diagnostics import unforeseen
+from parley.app.frame import Frame, now, policy_file
+from parley.app.linking import LinkingRooms, linking_rooms, linking_routes
+from parley.app.log_port import HouseLog, log_vkey
+from parley.app.road import road
+from parley.app.web_desk import WebDesk
+from parley.authorization.grants import GrantDesk
+from parley.banks.transport import AiohttpTransport
+from parley.channels.web import ERROR_HANDLERS, Protected, WebSettings, web_routes
+from parley.log.client import NotaryClient
+from parley.log.errors import LogError
+from parley.model.refusals import Fault, Refusal
+from parley.offerings import load_offerings
+from parley.policy import Policy, load_policy
+from parley.release.entries import build_entry, policy_entry
+from parley.settings import Settings
+from parley.store import FileKeyRing, Records, open_records
+
+REVOCATION_PERIOD_SECONDS = 2.0
+PRUNE_PERIOD_SECONDS = 60.0
+
+
+@asynccontextmanager
+async def open_house(settings: Settings) -> AsyncIterator[ASGIApp]:
+    """Everything that one gateway needs, opened in order and closed in reverse. Raises what stops a start, with the way out."""
+    async with AsyncExitStack() as stack:
+        policy = load_policy(policy_file(settings))
+        vkey = await log_vkey(settings)
+        records = await open_records(settings.records, FileKeyRing(settings.data / "keys"), now)
+        stack.push_async_callback(records.aclose)
+        notary = NotaryClient(settings.notary_socket, call_seconds_max=settings.log_deadline_seconds)
+        stack.push_async_callback(notary.aclose)
+        transport = AiohttpTransport()
+        stack.push_async_callback(transport.aclose)
+        frame = Frame(
+            settings=settings,
+            records=records,
+            notary=notary,
+            log=HouseLog(notary),
+            transport=transport,
+            policy=lambda: policy,
+            vkey=vkey,
+            offerings=load_offerings(settings.offerings),
+            clock=now,
+        )
+        await announce(frame.log, policy)
+        linking = linking_rooms(frame)
+        upkeep = asyncio.create_task(keep_up(linking.grants, records))
+        stack.push_async_callback(ended, upkeep)
+        yield front_door(frame, linking)
+
+
+def front_door(frame: Frame, linking: LinkingRooms) -> ASGIApp:
+    """Every route that the house opens, behind the headers that protect them all."""
+    settings = frame.settings
+    routes = [
+        *web_chat_routes(frame, linking),
+        *linking_routes(frame, linking),
+        Route("/healthz", health(frame.notary), methods=["GET"]),
+    ]
+    pages = Starlette(routes=routes, exception_handlers=dict(ERROR_HANDLERS))
+    ask = next(route.app for route in routes if isinstance(route, Route) and route.path == "/chat/ask")
+
+    async def front(scope: Scope, receive: Receive, send: Send) -> None:
+        """A question takes no way round through the framework; everything else does."""
+        direct = scope["type"] == "http" and scope["path"] == "/chat/ask" and scope["method"] == "POST"
+        await (ask if direct else pages)(scope, receive, send)
+
+    origins = [origin_of(bank.issuer) for bank in settings.banks]
+    return Protected(front, public_origin=settings.public_url, bank_origins=origins, on_fault=unforeseen)
+
+
+def web_chat_routes(frame: Frame, linking: LinkingRooms) -> list[BaseRoute]:
+    settings = frame.settings
+    desk = WebDesk(road(frame, linking.bank_clients), frame.records, frame.notary, linking.grants, settings)
+    web = WebSettings(
+        public_origin=settings.public_url,
+        platform=settings.platform,
+        bank_title=settings.bank_name,
+        examples=desk.examples,
+        log_vkey=frame.vkey,
+        contact=settings.contact,
+    )
+    return list(web_routes(desk=desk, sessions=linking.sessions, settings=web, clock=frame.clock, on_fault=unforeseen))
+
+
+async def announce(log: HouseLog, policy: Policy) -> None:
+    """The policy's digest and the running build are in the log before the first question is answered."""
+    await log.record(policy_entry(policy.digest, len(policy.table), now()), b"", handle=None, version=None)
+    await log.record(build_entry(__version__, now()), b"", handle=None, version=None)
+
+
+async def keep_up(grants: GrantDesk, records: Records) -> None:
+    """Tell the log of revocations that it has not heard of, and let old rows go. Outlives outages of either."""
+    last_prune = 0.0
+    while True:
+        with suppress(Fault, Refusal):
+            await grants.tell_revocations()
+            if time.monotonic() - last_prune > PRUNE_PERIOD_SECONDS:
+                await records.prune()
+                last_prune = time.monotonic()
+        await asyncio.sleep(REVOCATION_PERIOD_SECONDS)
+
+
+def health(notary: NotaryClient) -> Callable[[Request], Awaitable[Response]]:
+    async def healthz(request: Request) -> Response:
+        """200 while an answer could be given: this process runs and the log answers it."""
+        try:
+            await notary.head()
+        except LogError as error:
+            return JSONResponse({"ok": False, "code": error.code}, status_code=503)
+        return JSONResponse({"ok": True})
+
+    return healthz
+
+
+async def ended(task: asyncio.Task[None]) -> None:
+    task.cancel()
+    with suppress(asyncio.CancelledError):
+        await task
+
+
+def origin_of(url: str) -> str:
+    parts = urlsplit(url)
+    return f"{parts.scheme}://{parts.netloc}"

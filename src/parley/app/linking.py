@@ -1,0 +1,107 @@
+"""The authorization room's furniture: sessions, the trip to the bank, the consent page, and the desk that makes and ends grants."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Mapping
+from dataclasses import dataclass
+from decimal import Decimal
+
+from starlette.routing import BaseRoute
+
+from parley.app.diagnostics import unforeseen
+from parley.app.frame import Frame
+from parley.app.road import connector
+from parley.authorization.bank_client import BankClient, BankClientSettings
+from parley.authorization.bank_door import LinkedBank
+from parley.authorization.client_key import ClientKey
+from parley.authorization.consent_text import DAYS_OFFERED, ConsentOffer
+from parley.authorization.grants import GrantDesk
+from parley.authorization.linking import LinkingDesk, PairingDesk
+from parley.authorization.pages.routes import LinkingSettings, authorization_routes
+from parley.authorization.sessions import Sessions
+from parley.model.extensions import Offering
+from parley.model.grants import Budget
+from parley.model.stages import Slots
+from parley.model.words import Delivery, Provenance
+from parley.settings import BankSettings, Settings
+
+SAMPLE = Slots(amount=Decimal(1))
+"""A question that names all that any offering asks for: tells which projection it cannot do without."""
+
+
+@dataclass(frozen=True, slots=True)
+class LinkingRooms:
+    """What linking is made of, for the rooms whose doors lead to it."""
+
+    sessions: Sessions
+    grants: GrantDesk
+    linking: LinkingDesk
+    pairing: PairingDesk
+    bank_clients: Mapping[str, BankClient]
+
+
+def linking_rooms(frame: Frame) -> LinkingRooms:
+    settings, records = frame.settings, frame.records
+    bank = settings.banks[0]
+    client = bank_client(frame, bank)
+    offer = consent_offer(settings, frame.offerings)
+    grants = GrantDesk(
+        records=records,
+        log=frame.log,
+        offer=offer,
+        platform=settings.platform,
+        policy_digest=lambda: frame.policy().digest,
+        clock=frame.clock,
+        random_bytes=secrets.token_bytes,
+    )
+    sessions = Sessions(records, secure=settings.public_url.startswith("https://"), clock=frame.clock)
+    linking = LinkingDesk(
+        records=records,
+        sessions=sessions,
+        door=LinkedBank(client, connector(frame, bank), secrets.token_bytes),
+        offer=offer,
+        approve=grants.approve,
+        clock=frame.clock,
+    )
+    pairing = PairingDesk(records=records, session_records=records, sessions=sessions, clock=frame.clock)
+    return LinkingRooms(sessions, grants, linking, pairing, {bank.name: client})
+
+
+def linking_routes(frame: Frame, rooms: LinkingRooms) -> list[BaseRoute]:
+    settings = frame.settings
+    return authorization_routes(
+        linking=rooms.linking,
+        pairing=rooms.pairing,
+        sessions=rooms.sessions,
+        settings=LinkingSettings(settings.public_url, settings.bank_name, settings.contact),
+        clock=frame.clock,
+        on_fault=unforeseen,
+    )
+
+
+def bank_client(frame: Frame, bank: BankSettings) -> BankClient:
+    settings = frame.settings
+    key = ClientKey.load_or_create(settings.data / bank.client_key_file)
+    asked = BankClientSettings(bank.name, bank.issuer, bank.client_id, f"{settings.public_url}/link/callback", seconds=bank.timeout_seconds)
+    return BankClient(asked, key, frame.transport, frame.clock)
+
+
+def consent_offer(settings: Settings, offerings: Mapping[str, Offering]) -> ConsentOffer:
+    """What the consent page puts up for choice: what the named offerings can be answered from, and no more."""
+    purposes = dict.fromkeys(each.purpose for each in offerings.values())
+    projections = dict.fromkeys(projection for each in offerings.values() for projection in each.projections)
+    return ConsentOffer(
+        platform_title=settings.platform_name,
+        bank_title=settings.bank_name,
+        purposes=tuple(purposes),
+        projections=tuple(projections),
+        needed_for={name: each.needs(SAMPLE, frozenset(each.projections)).projection for name, each in offerings.items()},
+        delivery=Delivery.INLINE,
+        lookback_days=settings.lookback_days,
+        provenance=Provenance.ANY,
+        budget=Budget(settings.answers_per_day, settings.rows_per_day),
+        contact=settings.contact,
+        days_offered=tuple(sorted({*DAYS_OFFERED, settings.grant_days})),
+        days_default=settings.grant_days,
+    )

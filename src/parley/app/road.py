@@ -1,0 +1,41 @@
+"""The road's own furniture: what `release()` is handed to walk it."""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections.abc import Mapping
+
+from parley.app.frame import Frame
+from parley.authorization.bank_client import BankClient
+from parley.authorization.credentials import BankCredentials
+from parley.banks.fdx import FdxBank, FdxSettings
+from parley.model.extensions import OfferingCard
+from parley.proof import Verifier
+from parley.release.pipeline import House
+from parley.settings import BankSettings
+from parley.understanding import KeywordUnderstanding
+
+
+def road(frame: Frame, bank_clients: Mapping[str, BankClient]) -> House:
+    """Everything that one walk along the road may use, and no more."""
+    offerings = dict(frame.offerings)
+    return House(
+        offerings=offerings,
+        cards=tuple(OfferingCard(each.name, each.title, tuple(each.examples)) for each in offerings.values()),
+        understanding=KeywordUnderstanding(),
+        records=frame.records,
+        credentials=BankCredentials(dict(bank_clients), frame.records, frame.clock),
+        banks={bank.name: connector(frame, bank) for bank in frame.settings.banks},
+        log=frame.log,
+        verifier=Verifier(frame.vkey),
+        policy=frame.policy,
+        clock=frame.clock,
+        random_bytes=secrets.token_bytes,
+        time_zone=frame.settings.zone,
+        timer=time.perf_counter,
+    )
+
+
+def connector(frame: Frame, bank: BankSettings) -> FdxBank:
+    return FdxBank(FdxSettings(bank.name, bank.api_url, bank.profile, request_seconds=bank.timeout_seconds), frame.transport, frame.clock)
