@@ -74,7 +74,7 @@ def audit(data_dir: Path, progress: Progress | None = None) -> AuditReport:
     """
     folder = Path(data_dir) / "notary"
     vkey = (folder / VKEY_FILE).read_text().strip()
-    database = _open_read_only(folder / LOG_FILE)
+    database = open_read_only(folder / LOG_FILE)
     try:
         database.execute("BEGIN")
         return _Audit(database, vkey).run(progress)
@@ -266,7 +266,7 @@ class _Audit:
             self._problems.append(sentence)
 
 
-def _open_read_only(path: Path) -> sqlite3.Connection:
+def open_read_only(path: Path) -> sqlite3.Connection:
     """Open beside a running notary; a copy on a read-only disk is opened as the unchanging file that it is."""
     if not path.exists():
         raise FileNotFoundError(path)
