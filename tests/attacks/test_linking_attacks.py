@@ -36,7 +36,7 @@ def house(running: House) -> House:
     running.bank.chosen = ACCOUNTS
     running.bank.finished = 0
     running.bank.revoked.clear()
-    running.linking._offer = OFFER
+    running.offers.offer = OFFER
     return running
 
 
@@ -219,7 +219,7 @@ def test_the_code_of_somebody_elses_trip_is_not_taken(house: House) -> None:
 
 def test_a_text_that_changed_between_display_and_decision_is_refused(house: House) -> None:
     visitor, page = consent_page(house)
-    house.linking._offer = replace(OFFER, lookback_days=365)
+    house.offers.offer = replace(OFFER, lookback_days=365)
     assert code_of(visitor.post_form("/consent", visitor.consent_fields(page))) == "form_stale"
     assert house.desk.approvals == []
 

@@ -13,13 +13,15 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from parley.model.linking import LinkAttempt, Session
+from parley.model.linking import Asker, Errand, LinkAttempt, Origin, Session
 from parley.model.refusals import BudgetSpent, Fault, RecordsUnavailable, ReplayedMessage
 from parley.store import FileKeyRing, KeysUnsafe, Records, RecordsConflict, open_records
 from parley.store.driver import only
 from parley.store.postgres import require_tls
 
 only_sqlite = pytest.mark.parametrize("bench_of_records", ["sqlite"], indirect=True)
+
+ERRAND = Errand(Origin.CHAT, "parley-web", "web", Asker("Chat"), wish="balance")
 
 
 async def _outcomes(*attempts) -> list[str]:
@@ -71,7 +73,7 @@ def test_a_state_taken_twice_at_once_is_taken_once(bench_of_records):
 
     async def story(records: Records) -> None:
         other = await bench.second()
-        attempt = LinkAttempt(secrets.token_bytes(32), bytes(32), "oakbank", "verifier", None, bench.now + timedelta(minutes=5))
+        attempt = LinkAttempt(secrets.token_bytes(32), bytes(32), "oakbank", "verifier", ERRAND, bench.now + timedelta(minutes=5))
         await records.add_attempt(attempt)
         taken = await asyncio.gather(*(desk.take_attempt(attempt.state_hash, bench.now) for desk in (records, other) * 4))
         assert [found for found in taken if found is not None] == [attempt]
@@ -261,7 +263,7 @@ def test_no_file_of_the_records_shows_whom_or_what_it_holds(bench_of_records, re
         customer, grant = await bench.linked(records)
         await records.claim(bench.question("message-id-77"), grant, day=bench.today, rows=1)
         await records.add_session(Session(bytes(32), "conversation-one", "csrf-value", bench.now, bench.now + timedelta(hours=1)))
-        await records.add_attempt(LinkAttempt(bytes(32), bytes(32), "oakbank", "verifier-value", None, bench.now + timedelta(hours=1)))
+        await records.add_attempt(LinkAttempt(bytes(32), bytes(32), "oakbank", "verifier-value", ERRAND, bench.now + timedelta(hours=1)))
         await records.update_tokens(customer, bench.tokens())
         _find_none(await asyncio.to_thread(_directory, bench, request), needles, b"chat.example")
 

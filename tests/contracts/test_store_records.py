@@ -9,9 +9,11 @@ import msgspec
 import pytest
 
 from parley.model.grants import GrantState
-from parley.model.linking import ConsentAttempt, LinkAttempt, Pairing, Session
+from parley.model.linking import Asker, ConsentAttempt, Errand, LinkAttempt, Origin, Pairing, Session
 from parley.model.refusals import BudgetSpent, Fault, GrantRevoked, LinkExpired, LinkLost, ReplayedMessage
 from parley.store import FileKeyRing, KeysUnsafe, Records, RecordsConflict
+
+ERRAND = Errand(Origin.CHAT, "parley-web", "web", Asker("Chat"), wish="balance")
 
 
 def test_nobody_stands_behind_an_unknown_conversation(bench_of_records):
@@ -143,8 +145,8 @@ def test_an_attempt_works_once_and_only_in_time(bench_of_records):
     async def story(records: Records) -> None:
         token, late = secrets.token_bytes(32), secrets.token_bytes(32)
         expires_at = bench.now + timedelta(minutes=5)
-        link = LinkAttempt(token, bytes(32), "oakbank", "verifier", "balance", expires_at)
-        consent = ConsentAttempt(token, bytes(32), "c" * 32, None, "7" * 64, expires_at)
+        link = LinkAttempt(token, bytes(32), "oakbank", "verifier", ERRAND, expires_at)
+        consent = ConsentAttempt(token, bytes(32), "c" * 32, ERRAND, "7" * 64, expires_at)
         pairing = Pairing(token, bytes(32), "42 17", expires_at)
         await records.add_attempt(link)
         await records.add_consent_attempt(consent)

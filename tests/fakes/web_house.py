@@ -22,14 +22,16 @@ from starlette.routing import Route
 from starlette.types import ASGIApp
 
 from parley.authorization.consent_text import ConsentOffer
-from parley.authorization.linking import Approval, LinkingDesk, PairingDesk
+from parley.authorization.grants import ChatEnding
+from parley.authorization.linking import Approval, LinkingDesk
 from parley.authorization.pages import LinkingSettings, authorization_routes
+from parley.authorization.pairing import PairingDesk
 from parley.authorization.sessions import Sessions, Throttle
 from parley.channels.web import ERROR_HANDLERS, LinkState, Protected, Reply, WebSettings, Why, web_routes
 from parley.model.extensions import Channel
 from parley.model.grants import BankTokens, Budget, Grant
 from parley.model.ledger import AccountKind, AccountStatus, Discreet, LinkedAccount
-from parley.model.linking import ConsentAttempt, LinkAttempt, Pairing, Session
+from parley.model.linking import Asker, ConsentAttempt, Errand, LinkAttempt, Origin, Pairing, Session
 from parley.model.refusals import BankTimeout, LinkExpired, LogUnavailable, NotConsented, NotLinked, NotUnderstood, PurposeForbidden, ReplayedMessage
 from parley.model.stages import AnswerLine, Envelope
 from parley.model.words import Delivery, Projection, Provenance, Purpose
@@ -314,6 +316,16 @@ OFFER = ConsentOffer(
 
 
 @dataclass
+class Offers:
+    """What the bank offers on every errand: one offer, which a test may change while a page is open."""
+
+    offer: ConsentOffer
+
+    def __call__(self, errand: Errand) -> ConsentOffer:
+        return self.offer
+
+
+@dataclass
 class House:
     """Everything of one running house. `origin` is where its pages are."""
 
@@ -324,6 +336,7 @@ class House:
     desk: Desk
     sessions: Sessions
     linking: LinkingDesk
+    offers: Offers
     app: ASGIApp
     faults: list[str] = field(default_factory=list)
 
@@ -337,7 +350,16 @@ def build_house(origin: str, *, throttle: Throttle | None = None, **changes: Any
     bank = BankNextDoor(clock, changes.pop("accounts", ACCOUNTS))
     secure = origin.startswith("https://")
     sessions = Sessions(records, secure=secure, clock=clock, throttle=throttle or Throttle(per_second=1000, burst=100_000))
-    linking = LinkingDesk(records=records, sessions=sessions, door=bank, offer=changes.pop("offer", OFFER), approve=desk.approve, clock=clock)
+    offers = Offers(changes.pop("offer", OFFER))
+    linking = LinkingDesk(
+        records=records,
+        sessions=sessions,
+        door=bank,
+        home=Errand(Origin.CHAT, "web", "web", Asker("Brook Bank web chat")),
+        offers=offers,
+        endings={Origin.CHAT: ChatEnding(desk.approve)},
+        clock=clock,
+    )
     pairing = PairingDesk(records=records, session_records=records, sessions=sessions, clock=clock)
     contact = OFFER.contact
     examples = ("What’s my balance?", "Can I afford $640?", "Show my last transactions")
@@ -362,7 +384,7 @@ def build_house(origin: str, *, throttle: Throttle | None = None, **changes: Any
         bank_origins=changes.pop("bank_origins", ()),
         on_fault=faults.append,
     )
-    return House(origin, clock, records, bank, desk, sessions, linking, app, faults)
+    return House(origin, clock, records, bank, desk, sessions, linking, offers, app, faults)
 
 
 @contextmanager

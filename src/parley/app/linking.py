@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Mapping
+from collections.abc import Mapping, MutableMapping
 from dataclasses import dataclass
 from decimal import Decimal
 
@@ -16,12 +16,14 @@ from parley.authorization.bank_client import BankClient, BankClientSettings
 from parley.authorization.bank_door import LinkedBank
 from parley.authorization.client_key import ClientKey
 from parley.authorization.consent_text import DAYS_OFFERED, ConsentOffer
-from parley.authorization.grants import GrantDesk
-from parley.authorization.linking import LinkingDesk, PairingDesk
+from parley.authorization.grants import ChatEnding, GrantDesk
+from parley.authorization.linking import Ending, LinkingDesk
 from parley.authorization.pages.routes import LinkingSettings, authorization_routes
+from parley.authorization.pairing import PairingDesk
 from parley.authorization.sessions import Sessions
 from parley.model.extensions import Offering
 from parley.model.grants import Budget
+from parley.model.linking import Asker, Errand, Origin
 from parley.model.stages import Slots
 from parley.model.words import Delivery, Provenance
 from parley.settings import BankSettings, Settings
@@ -39,6 +41,7 @@ class LinkingRooms:
     linking: LinkingDesk
     pairing: PairingDesk
     bank_clients: Mapping[str, BankClient]
+    endings: MutableMapping[Origin, Ending]
 
 
 def linking_rooms(frame: Frame) -> LinkingRooms:
@@ -49,23 +52,24 @@ def linking_rooms(frame: Frame) -> LinkingRooms:
     grants = GrantDesk(
         records=records,
         log=frame.log,
-        offer=offer,
         platform=settings.platform,
         policy_digest=lambda: frame.policy().digest,
         clock=frame.clock,
         random_bytes=secrets.token_bytes,
     )
+    endings: dict[Origin, Ending] = {Origin.CHAT: ChatEnding(grants.approve)}
     sessions = Sessions(records, secure=settings.public_url.startswith("https://"), clock=frame.clock)
     linking = LinkingDesk(
         records=records,
         sessions=sessions,
         door=LinkedBank(client, connector(frame, bank), secrets.token_bytes),
-        offer=offer,
-        approve=grants.approve,
+        home=Errand(Origin.CHAT, settings.platform, "web", Asker(settings.platform_name)),
+        offers=lambda errand: offer,
+        endings=endings,
         clock=frame.clock,
     )
     pairing = PairingDesk(records=records, session_records=records, sessions=sessions, clock=frame.clock)
-    return LinkingRooms(sessions, grants, linking, pairing, {bank.name: client})
+    return LinkingRooms(sessions, grants, linking, pairing, {bank.name: client}, endings)
 
 
 def linking_routes(frame: Frame, rooms: LinkingRooms) -> list[BaseRoute]:

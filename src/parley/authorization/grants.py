@@ -7,16 +7,16 @@ more. The records remember what the log still has to be told, so a restart carri
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from datetime import datetime, timedelta
 from typing import Protocol
 
 import msgspec
 
-from parley.authorization.consent_text import ConsentOffer
 from parley.authorization.linking import Approval
 from parley.authorization.ports import LinkRecords
 from parley.model.grants import Grant, GrantState
+from parley.model.linking import Errand
 from parley.model.refusals import GrantRevoked, RecordsUnavailable
 from parley.model.words import Purpose
 from parley.proof import Inclusion, canonical, commitment_text
@@ -40,14 +40,13 @@ class GrantRecords(LinkRecords, Protocol):
 
 
 class GrantDesk:
-    """Makes and ends grants. `offer` is what the consent page said; `policy_digest` names the policy in force."""
+    """Makes and ends grants. `platform` is the house's own chat, where "stop" is typed; `policy_digest` names the policy in force."""
 
     def __init__(
         self,
         *,
         records: GrantRecords,
         log: GrantLog,
-        offer: ConsentOffer,
         platform: str,
         policy_digest: Callable[[], str],
         clock: Callable[[], datetime],
@@ -55,24 +54,24 @@ class GrantDesk:
     ) -> None:
         self._records = records
         self._log = log
-        self._offer = offer
         self._platform = platform
         self._policy_digest = policy_digest
         self._clock = clock
         self._random_bytes = random_bytes
 
-    async def approve(self, approval: Approval) -> None:
+    async def approve(self, approval: Approval) -> tuple[Grant, ...]:
         """Record and store the grants of one decision, one for each purpose that the page named. Raises a Fault, and then nothing was granted."""
         vault = await self._records.vault_of(approval.customer)
         if vault is None:
             raise RecordsUnavailable("the customer has no key")
         grants = []
-        for purpose in self._offer.purposes:
+        for purpose in approval.offer.purposes:
             grant = self._grant(approval, purpose)
             entry, side = self._seal(grant, "grant", vault)
             inclusion = await self._log.open_grant(entry, side, handle=grant.handle, version=grant.version)
             grants.append(msgspec.structs.replace(grant, log_index=inclusion.index))
         await self._records.join(approval.channel, approval.conversation, approval.customer, tuple(grants))
+        return tuple(grants)
 
     async def stop(self, customer: str, channel: str) -> int:
         """Revoke every grant that the customer gave on this platform and channel. Returns how many were ended; none is no error."""
@@ -109,15 +108,15 @@ class GrantDesk:
             version=1,
             state=GrantState.ACTIVE,
             customer=approval.customer,
-            platform=self._platform,
+            platform=approval.platform,
             channel=approval.channel,
             purpose=purpose,
             projections=approval.projections,
             accounts=approval.accounts,
-            delivery=self._offer.delivery,
-            lookback_days=self._offer.lookback_days,
-            provenance=self._offer.provenance,
-            budget=self._offer.budget,
+            delivery=approval.offer.delivery,
+            lookback_days=approval.offer.lookback_days,
+            provenance=approval.offer.provenance,
+            budget=approval.offer.budget,
             created_at=now,
             expires_at=now + timedelta(days=approval.days),
             text_hash=approval.text_hash,
@@ -154,3 +153,17 @@ def private_half(grant: Grant, kind: str, now: datetime) -> dict[str, str | int 
         "t_ms": int(now.timestamp() * 1000),
         "text_sha256": grant.text_hash,
     }
+
+
+class ChatEnding:
+    """A decision about the house's own chat: grants for this conversation, and the browser stays here."""
+
+    def __init__(self, approve: Callable[[Approval], Awaitable[object]]) -> None:
+        self._approve = approve
+
+    async def allowed(self, approval: Approval) -> str | None:
+        await self._approve(approval)
+        return None
+
+    async def denied(self, errand: Errand) -> str | None:
+        return None

@@ -2,8 +2,9 @@
 
     set_out -> (bank's page) -> come_back -> show -> decide
 
-Each step hands the next a secret that works once and only in the browser that started. What the customer decides goes to `approve`,
-which makes the grant and records it; this module never makes one.
+Each step hands the next a secret that works once and only in the browser that started. An errand goes along the whole way: who asks, for
+what, and where the browser goes afterwards. What the customer decides goes to the errand's ending, which makes the grant and records it;
+this module never makes one.
 """
 
 from __future__ import annotations
@@ -11,24 +12,26 @@ from __future__ import annotations
 import hmac
 import secrets
 from base64 import urlsafe_b64encode
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from hashlib import sha256
 from typing import Literal, Protocol
+from urllib.parse import urlsplit
+
+import msgspec
 
 from parley.authorization.consent_text import ConsentOffer, ConsentText, consent_text
-from parley.authorization.ports import LinkRecords, SessionRecords
+from parley.authorization.ports import LinkRecords
 from parley.authorization.sessions import Presented, Sessions, hash_token
 from parley.model.grants import BankTokens
-from parley.model.ledger import Discreet, LinkedAccount
-from parley.model.linking import ConsentAttempt, LinkAttempt, Pairing
-from parley.model.refusals import BadInput, Fault, LinkExpired, Refusal
+from parley.model.ledger import LinkedAccount
+from parley.model.linking import ConsentAttempt, Errand, LinkAttempt, Origin
+from parley.model.refusals import BadInput, Fault, LinkExpired, NotConsented, Refusal
 from parley.model.words import Projection
 
 CONSENT_LIFE = timedelta(minutes=15)
-PAIRING_LIFE = timedelta(minutes=10)
 TOKEN_BYTES = 32
 WISH_CHARS_MAX = 64
 STATE_CHARS_MAX = 512
@@ -73,20 +76,60 @@ class BankDoor(Protocol):
 
 
 class Approval(Discreet, frozen=True):
-    """What the customer agreed to, as she ticked it. `text_hash` SHA-256 (hex) of the text she saw; `days` from `decided_at` (UTC)."""
+    """What the customer agreed to, as she ticked it, within what she was offered.
+
+    `text_hash` SHA-256 (hex) of the text she saw; `days` from `decided_at` (UTC).
+    """
 
     customer: str
-    channel: str
+    errand: Errand
+    offer: ConsentOffer
     conversation: str
     accounts: tuple[str, ...]
     projections: frozenset[Projection]
     days: int
     text_hash: str
-    wish: str | None
     decided_at: datetime
 
+    @property
+    def platform(self) -> str:
+        return self.errand.platform
 
-Approve = Callable[[Approval], Awaitable[None]]
+    @property
+    def channel(self) -> str:
+        return self.errand.channel
+
+    @property
+    def wish(self) -> str | None:
+        return self.errand.wish
+
+
+class Ending(Protocol):
+    """What becomes of a decision, for one kind of errand. Each returns the address that the browser goes to, None for the usual place."""
+
+    async def allowed(self, approval: Approval) -> str | None:
+        """Make it true and record it. Raises a Fault, and then nothing was granted."""
+
+    async def denied(self, errand: Errand) -> str | None:
+        """She said no, here or at her bank."""
+
+
+@dataclass(frozen=True, slots=True)
+class Onward:
+    """Where the browser goes next: to the bank, or with a `token` to the consent page, because the customer is known already."""
+
+    url: str = field(repr=False)
+    token: str | None = field(default=None, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Decided:
+    """A decision that was made: in which session, about which errand, and where the errand's ending sends the browser, if anywhere."""
+
+    presented: Presented
+    errand: Errand
+    allowed: bool
+    address: str | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +138,7 @@ class ConsentPage:
 
     text: ConsentText
     presented: Presented
+    errand: Errand
     token: str = field(repr=False)
     ticked: frozenset[str] = frozenset()
     days: int = 0
@@ -107,6 +151,14 @@ class ConsentPage:
     @property
     def seal(self) -> str:
         return _derived(self.token, b"cookie")
+
+    @property
+    def leads_to(self) -> str:
+        """The origin that a decision leads the browser to, beside our own; empty where it stays here. For this page's form-action alone."""
+        parts = urlsplit(self.errand.return_to)
+        if not parts.scheme:
+            return ""
+        return f"{parts.scheme}://{parts.netloc}" if parts.scheme in ("https", "http") else f"{parts.scheme}:"
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,8 +189,20 @@ class ShowAgain(Exception):
         self.is_fault = is_fault
 
 
+class DeclinedAtBank(NotConsented):
+    """She said no on the bank's own page. `ended` says of which errand, and where it sends the browser."""
+
+    def __init__(self, ended: Decided) -> None:
+        super().__init__("declined at the bank")
+        self.ended = ended
+
+
 class LinkingDesk:
-    """Takes one customer through linking. `offer` and `approve` belong to the bank that runs the house."""
+    """Takes one customer through linking.
+
+    `home` is the errand of the house's own chat; `offers` says what the bank lets a customer agree to on an errand (it may raise a
+    Refusal); `endings` what becomes of the decision, for each origin that this house has doors for.
+    """
 
     def __init__(
         self,
@@ -146,38 +210,44 @@ class LinkingDesk:
         records: LinkRecords,
         sessions: Sessions,
         door: BankDoor,
-        offer: ConsentOffer,
-        approve: Approve,
+        home: Errand,
+        offers: Callable[[Errand], ConsentOffer],
+        endings: Mapping[Origin, Ending],
         clock: Callable[[], datetime],
-        channel: str = "web",
         chance: Callable[[int], bytes] = secrets.token_bytes,
     ) -> None:
         self._records = records
         self._sessions = sessions
         self._door = door
-        self._offer = offer
-        self._approve = approve
+        self._home = home
+        self._offers = offers
+        self._endings = endings
         self._clock = clock
-        self._channel = channel
         self._chance = chance
 
-    @property
-    def offer(self) -> ConsentOffer:
-        return self._offer
+    def chat_errand(self, wish: str | None) -> Errand:
+        """The house's own chat asks. A wish that nothing answers to is forgotten."""
+        known = wish if wish in self._offers(self._home).needed_for else None
+        return msgspec.structs.replace(self._home, wish=known)
 
-    async def set_out(self, presented: Presented, wish: str | None) -> str:
-        """Begin a trip. Returns the address at the bank to send the browser to."""
+    async def set_out(self, presented: Presented, errand: Errand, customer: str | None = None) -> Onward:
+        """Begin a trip to the bank, or go straight to the consent page where her bank still lets us read.
+
+        `customer`: who has signed in on this very browser, None where nobody has. Raises a Refusal where the errand may not be run.
+        """
+        self._offers(errand)
+        if customer is not None and await self._records.bank_tokens(customer) is not None:
+            return Onward("/consent", await self._wait(presented, customer, errand, text_hash=""))
         trip = await self._door.begin()
-        known = wish if wish in self._offer.needed_for else None
-        attempt = LinkAttempt(hash_token(trip.state), presented.session.token_hash, self._door.name, trip.verifier, known, trip.expires_at)
+        attempt = LinkAttempt(hash_token(trip.state), presented.session.token_hash, self._door.name, trip.verifier, errand, trip.expires_at)
         await self._records.add_attempt(attempt)
-        return trip.url
+        return Onward(trip.url)
 
     async def come_back(self, candidates: Sequence[Presented], params: Sequence[tuple[str, str]]) -> str:
         """The browser is back from the bank. Returns the token of a consent page; raises LinkExpired, another Refusal, or a Fault.
 
         `candidates`: the sessions that this browser presents. The trip must belong to one of them, or an attacker could have her own
-        trip finished in somebody else's browser, and the other way round.
+        trip finished in somebody else's browser, and the other way round. Raises DeclinedAtBank when she said no there.
         """
         # 1. Whose trip is it? Reading it also uses it up.
         state = _only(params, "state")
@@ -189,7 +259,10 @@ class LinkingDesk:
         if presented is None:
             raise LinkExpired("started in another session")
         # 3. The bank's answer is its own, and the code becomes tokens.
-        tokens = await self._door.finish(params, state, attempt.verifier)
+        try:
+            tokens = await self._door.finish(params, state, attempt.verifier)
+        except NotConsented:
+            raise DeclinedAtBank(await self._denied(presented, attempt.errand)) from None
         # 4. Who is it at the bank, and which accounts did she choose there?
         owner = await self._door.owner(tokens)
         accounts = await self._door.accounts(tokens)
@@ -198,15 +271,15 @@ class LinkingDesk:
             raise BadInput("choice_missing", "no account was chosen at the bank")
         customer = await self._records.save_bank_link(self._door.name, owner, tokens, accounts)
         # 5. A consent page waits for her in this session.
-        return await self._wait(presented, customer, attempt.wish, text_hash="")
+        return await self._wait(presented, customer, attempt.errand, text_hash="")
 
     async def show(self, candidates: Sequence[Presented], token: str | None) -> ConsentPage:
         """The consent page. Showing it uses its token up and makes the next one, so that only the page shown last can be answered."""
         attempt, presented = await self._take(candidates, token)
-        return await self._page(presented, attempt.customer, attempt.wish)
+        return await self._page(presented, attempt.customer, attempt.errand)
 
-    async def decide(self, candidates: Sequence[Presented], decision: Decision) -> Presented | None:
-        """The customer's decision. Returns the session that it was made in when she allowed, None when she did not.
+    async def decide(self, candidates: Sequence[Presented], decision: Decision) -> Decided:
+        """The customer's decision, made true.
 
         Raises BadInput("form_stale") for a form that is not the page shown last, ShowAgain when a choice is missing or recording failed.
         """
@@ -218,21 +291,30 @@ class LinkingDesk:
         # 2. It is answered for the first time, by the session that it was shown to.
         attempt, presented = await self._take(candidates, decision.token)
         # 3. The text has not changed between display and decision.
-        text = await self._text(attempt.customer, attempt.wish)
+        text = await self._text(attempt.customer, attempt.errand)
         if not _same(decision.text_hash, attempt.text_hash) or not _same(attempt.text_hash, text.hash):
             raise BadInput("form_stale", "the text changed")
         # 4. No means no: the bank's tokens go, unless other grants live on them.
         if decision.answer == "deny":
             await self._decline(attempt.customer)
-            return None
+            return await self._denied(presented, attempt.errand)
         # 5. Only what was on the page can be chosen.
         approval = await self._approval(presented, attempt, decision, text)
         # 6. The house makes the grant and records it. When it cannot, nothing was allowed, and she may try again.
         try:
-            await self._approve(approval)
+            address = await self._ending(attempt.errand).allowed(approval)
         except Fault as fault:
             raise await self._again(presented, attempt, decision, fault.plain_words, fault.code, is_fault=True) from None
-        return presented
+        return Decided(presented, attempt.errand, True, address)
+
+    async def _denied(self, presented: Presented, errand: Errand) -> Decided:
+        return Decided(presented, errand, False, await self._ending(errand).denied(errand))
+
+    def _ending(self, errand: Errand) -> Ending:
+        ending = self._endings.get(errand.origin)
+        if ending is None:
+            raise LinkExpired("no door for this kind of errand any more")
+        return ending
 
     async def _approval(self, presented: Presented, attempt: ConsentAttempt, decision: Decision, text: ConsentText) -> Approval:
         accounts = _chosen(decision.accounts, (choice.value for choice in text.accounts))
@@ -245,13 +327,13 @@ class LinkingDesk:
             raise await self._again(presented, attempt, decision, missing.plain_words, missing.code)
         return Approval(
             customer=attempt.customer,
-            channel=self._channel,
-            conversation=presented.conversation,
+            errand=attempt.errand,
+            offer=self._offers(attempt.errand),
+            conversation=attempt.errand.conversation or presented.conversation,
             accounts=accounts,
             projections=frozenset(Projection(value) for value in projections),
             days=int(days[0]),
             text_hash=text.hash,
-            wish=attempt.wish,
             decided_at=self._clock(),
         )
 
@@ -259,30 +341,31 @@ class LinkingDesk:
         self, presented: Presented, attempt: ConsentAttempt, decision: Decision, problem: str, code: str, *, is_fault: bool = False
     ) -> ShowAgain:
         ticked = frozenset(decision.accounts) | frozenset(decision.projections)
-        page = await self._page(presented, attempt.customer, attempt.wish, ticked=ticked, days=int(decision.days), problem=problem)
+        page = await self._page(presented, attempt.customer, attempt.errand, ticked=ticked, days=int(decision.days), problem=problem)
         return ShowAgain(page, code, is_fault=is_fault)
 
     async def _page(
         self,
         presented: Presented,
         customer: str,
-        wish: str | None,
+        errand: Errand,
         *,
         ticked: frozenset[str] = frozenset(),
         days: int | None = None,
         problem: str | None = None,
     ) -> ConsentPage:
-        text = await self._text(customer, wish)
-        token = await self._wait(presented, customer, wish, text_hash=text.hash)
-        return ConsentPage(text, presented, token, ticked, self._offer.days_default if days is None else days, problem)
+        text = await self._text(customer, errand)
+        token = await self._wait(presented, customer, errand, text_hash=text.hash)
+        proposed = self._offers(errand).days_default if days is None else days
+        return ConsentPage(text, presented, errand, token, ticked, proposed, problem)
 
-    async def _text(self, customer: str, wish: str | None) -> ConsentText:
-        return consent_text(self._offer, await self._records.bank_accounts(customer), wish)
+    async def _text(self, customer: str, errand: Errand) -> ConsentText:
+        return consent_text(self._offers(errand), await self._records.bank_accounts(customer), errand.wish)
 
-    async def _wait(self, presented: Presented, customer: str, wish: str | None, *, text_hash: str) -> str:
+    async def _wait(self, presented: Presented, customer: str, errand: Errand, *, text_hash: str) -> str:
         token = urlsafe_b64encode(self._chance(TOKEN_BYTES)).rstrip(b"=").decode()
         until = self._clock() + CONSENT_LIFE
-        await self._records.add_consent_attempt(ConsentAttempt(hash_token(token), presented.session.token_hash, customer, wish, text_hash, until))
+        await self._records.add_consent_attempt(ConsentAttempt(hash_token(token), presented.session.token_hash, customer, errand, text_hash, until))
         return token
 
     async def _take(self, candidates: Sequence[Presented], token: str | None) -> tuple[ConsentAttempt, Presented]:
@@ -309,50 +392,6 @@ class LinkingDesk:
         """Ask the bank to end its tokens. Where it cannot, they run out there by themselves; we keep no copy either way."""
         with suppress(Refusal, Fault):
             await self._door.revoke(tokens)
-
-
-class PairingDesk:
-    """Lets a terminal, which has no browser, be linked through one. The customer types the number that only her terminal shows.
-
-    The danger is a stranger who runs a terminal and sends its address to a victim: whoever confirms gives that terminal answers. So the
-    page says what it is about to do, never shows the number itself, and a wrong number ends the pairing.
-    """
-
-    def __init__(
-        self,
-        *,
-        records: LinkRecords,
-        session_records: SessionRecords,
-        sessions: Sessions,
-        clock: Callable[[], datetime],
-        chance: Callable[[int], bytes] = secrets.token_bytes,
-    ) -> None:
-        self._records = records
-        self._session_records = session_records
-        self._sessions = sessions
-        self._clock = clock
-        self._chance = chance
-
-    async def offer(self, terminal: Presented) -> tuple[str, str]:
-        """A pairing for this terminal: (token for the address, number of six digits for the terminal's screen)."""
-        token = urlsafe_b64encode(self._chance(TOKEN_BYTES)).rstrip(b"=").decode()
-        number = f"{int.from_bytes(self._chance(8), 'big') % 1_000_000:06d}"
-        await self._records.add_pairing(Pairing(hash_token(token), terminal.session.token_hash, number, self._clock() + PAIRING_LIFE))
-        return token, number
-
-    async def waits(self, token: str) -> bool:
-        return len(token) <= STATE_CHARS_MAX and await self._records.peek_pairing(hash_token(token), self._clock()) is not None
-
-    async def confirm(self, token: str, number: str) -> Presented:
-        """A short session of this browser in the terminal's conversation, for linking only. Raises LinkExpired for a wrong number too."""
-        pairing = await self._records.take_pairing(hash_token(token), self._clock()) if len(token) <= STATE_CHARS_MAX else None
-        digits = "".join(character for character in number if character in "0123456789")
-        if pairing is None or not _same(digits, pairing.number):
-            raise LinkExpired("no such pairing, or another number")
-        terminal = await self._session_records.find_session(pairing.session_hash, self._clock())
-        if terminal is None:
-            raise LinkExpired("the terminal's session has ended")
-        return await self._sessions.start(terminal.conversation, life=PAIRING_LIFE + CONSENT_LIFE)
 
 
 def _bound(candidates: Iterable[Presented], session_hash: bytes) -> Presented | None:

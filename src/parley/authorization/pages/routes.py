@@ -16,11 +16,13 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, RedirectResponse, Response
 from starlette.routing import BaseRoute, Route
 
-from parley.authorization.linking import CONSENT_LIFE, PAIRING_LIFE, ConsentPage, Decision, LinkingDesk, PairingDesk, ShowAgain
+from parley.authorization.linking import CONSENT_LIFE, ConsentPage, Decided, Decision, DeclinedAtBank, LinkingDesk, ShowAgain
 from parley.authorization.pages.forms import Form, check_csrf, lower_headers, read_empty_json, read_form, read_query
+from parley.authorization.pages.onward import TRIP_COOKIE, TooMany, client_address, onward_response, session_or_new
 from parley.authorization.pages.render import Pages
+from parley.authorization.pairing import PAIRING_LIFE, PairingDesk
 from parley.authorization.sessions import Presented, Sessions, Throttle, read_cookie
-from parley.model.refusals import BadInput, Fault, LinkExpired, NotConsented, Refusal
+from parley.model.refusals import BadInput, Fault, LinkExpired, Refusal
 
 STATUS: Mapping[str, int] = {
     "body_too_large": 413,
@@ -35,6 +37,7 @@ STATUS: Mapping[str, int] = {
     "link_expired": 410,
     "too_many": 429,
 }
+CONSENT_POLICY = "default-src 'none'; style-src 'self'; img-src 'self' data:; form-action 'self' {}; frame-ancestors 'none'; base-uri 'none'"
 ANSWERS: Mapping[str, Literal["allow", "deny", "undecided"]] = {"allow": "allow", "deny": "deny", "undecided": "undecided"}
 
 
@@ -45,13 +48,6 @@ class LinkingSettings:
     public_origin: str
     bank_title: str
     contact: str
-
-
-class TooMany(Refusal):
-    """Somebody begins things faster than people do."""
-
-    code = "too_many"
-    plain_words = "That was a lot in a short time. Please wait a minute and try again."
 
 
 def authorization_routes(
@@ -104,7 +100,7 @@ class _Doors:
         self._pages = Pages(settings.bank_title, settings.contact)
         self._trips = trips
         self._on_fault = on_fault
-        self._trip_cookie = sessions.cookie_named("parley-trip")
+        self._trip_cookie = sessions.cookie_named(TRIP_COOKIE)
         self._seal_cookie = sessions.cookie_named("parley-consent")
         self._pairing_cookie = sessions.cookie_named("parley-pairing")
 
@@ -115,8 +111,8 @@ class _Doors:
             form = await read_form(request, self._settings.public_origin)
             presented = check_csrf(await self._session(request), form.one("csrf"))
             self._not_too_many(request)
-            url = await self._linking.set_out(presented, form.one("wish") or None)
-            return RedirectResponse(url, status_code=303)
+            errand = self._linking.chat_errand(form.one("wish") or None)
+            return onward_response(self._sessions, await self._linking.set_out(presented, errand))
 
         return await self._page(work)
 
@@ -125,8 +121,8 @@ class _Doors:
             params = read_query(request)
             try:
                 token = await self._linking.come_back(await self._candidates(request), params)
-            except NotConsented:
-                return self._pages.message("declined_at_bank", status=200)
+            except DeclinedAtBank as declined:
+                return self._ended(declined.ended) or self._pages.message("declined_at_bank", status=200)
             response = RedirectResponse("/consent", status_code=303)
             self._cookie(response, self._sessions.set_cookie(self._trip_cookie, token, life=CONSENT_LIFE))
             return response
@@ -147,27 +143,33 @@ class _Doors:
             form = await read_form(request, self._settings.public_origin)
             decision = self._decision(request, form)
             try:
-                presented = await self._linking.decide(await self._candidates(request), decision)
+                decided = await self._linking.decide(await self._candidates(request), decision)
             except ShowAgain as again:
                 return self._consent_page(again.page, status=503 if again.is_fault else STATUS.get(again.code, 422))
-            response = await self._allowed(request, presented) if presented else self._pages.message("not_allowed", status=200)
+            response = await self._allowed(request, decided) if decided.allowed else self._ended(decided)
+            response = response or self._pages.message("not_allowed", status=200)
             self._cookie(response, self._sessions.clear_cookie(self._trip_cookie))
             self._cookie(response, self._sessions.clear_cookie(self._seal_cookie))
             return response
 
         return await self._page(work)
 
-    async def _allowed(self, request: Request, presented: Presented) -> Response:
+    async def _allowed(self, request: Request, decided: Decided) -> Response:
         """The session gets a new token now that it is worth something. A pairing's session has done its work and ends."""
+        presented = decided.presented
         if self._read(request, self._pairing_cookie) == presented.token:
             await self._sessions.end(presented)
             response = RedirectResponse("/paired", status_code=303)
             self._cookie(response, self._sessions.clear_cookie(self._pairing_cookie))
             return response
         _, cookie = await self._sessions.renew(presented)
-        response = RedirectResponse("/", status_code=303)
+        response = self._ended(decided) or RedirectResponse("/", status_code=303)
         self._cookie(response, cookie)
         return response
+
+    def _ended(self, decided: Decided) -> RedirectResponse | None:
+        """303 and never 307, which would send the form on to the client. The address is one that the client registered."""
+        return RedirectResponse(decided.address, status_code=303) if decided.address is not None else None
 
     def _decision(self, request: Request, form: Form) -> Decision:
         answer = ANSWERS.get(form.one("decision"))
@@ -189,6 +191,9 @@ class _Doors:
         response = self._pages.consent(page, status=status)
         self._cookie(response, self._sessions.set_cookie(self._trip_cookie, page.token, life=CONSENT_LIFE))
         self._cookie(response, self._sessions.set_cookie(self._seal_cookie, page.seal, life=CONSENT_LIFE, same_site="Strict"))
+        if page.leads_to:
+            # Browsers hold form-action against the redirect after a form, too: this page's decision may lead to this client, and no other.
+            response.headers["content-security-policy"] = CONSENT_POLICY.format(page.leads_to)
         return response
 
     # Terminals.
@@ -220,7 +225,7 @@ class _Doors:
             token = request.path_params["token"]
             if not await self._pairing.waits(token):
                 raise LinkExpired("no such pairing")
-            presented, cookie = await self._session_or_new(request)
+            presented, cookie = await session_or_new(self._sessions, request)
             response = self._pages.pair(token, presented.csrf)
             if cookie:
                 self._cookie(response, cookie)
@@ -234,7 +239,8 @@ class _Doors:
             check_csrf(await self._session(request), form.one("csrf"))
             self._not_too_many(request)
             presented = await self._pairing.confirm(request.path_params["token"], form.one("number"))
-            response = RedirectResponse(await self._linking.set_out(presented, None), status_code=303)
+            way = await self._linking.set_out(presented, self._linking.chat_errand(None))
+            response = onward_response(self._sessions, way)
             self._cookie(response, self._sessions.set_cookie(self._pairing_cookie, presented.token, life=PAIRING_LIFE + CONSENT_LIFE))
             return response
 
@@ -266,15 +272,6 @@ class _Doors:
     async def _session(self, request: Request) -> Presented | None:
         return await self._sessions.find(lower_headers(request))
 
-    async def _session_or_new(self, request: Request) -> tuple[Presented, str | None]:
-        presented = await self._session(request)
-        if presented is not None and presented.ambient:
-            return presented, None
-        opened = await self._sessions.open(_client(request))
-        if opened is None:
-            raise TooMany("sessions")
-        return opened
-
     async def _candidates(self, request: Request) -> list[Presented]:
         """The sessions that this browser presents: its own, and that of a pairing under way."""
         pairing = await self._sessions.find_token(self._read(request, self._pairing_cookie), ambient=True)
@@ -287,7 +284,7 @@ class _Doors:
         response.headers.append("set-cookie", cookie)
 
     def _not_too_many(self, request: Request) -> None:
-        if not self._trips.admits(_client(request), self._clock()):
+        if not self._trips.admits(client_address(request), self._clock()):
             raise TooMany("trips")
 
     async def _page(self, work: Callable[[], Awaitable[Response]]) -> Response:
@@ -312,7 +309,3 @@ class _Doors:
         except Exception as unforeseen:
             self._on_fault(type(unforeseen).__name__)
             return JSONResponse({"outcome": "fault", "code": "internal", "text": Fault.plain_words}, status_code=503)
-
-
-def _client(request: Request) -> str:
-    return request.client.host if request.client else "unknown"
