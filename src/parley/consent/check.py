@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from datetime import datetime, timedelta
 
 from parley.model.grants import GRANT_LIFETIME_MAX, Grant, GrantState
-from parley.model.refusals import GrantExpired, GrantRevoked, NotConsented, Refusal
+from parley.model.refusals import GrantExpired, GrantPaused, GrantRevoked, NotConsented, Refusal
 from parley.model.stages import Permission, Request
 from parley.model.words import Provenance
 
@@ -17,8 +17,8 @@ CLOCK_SKEW_MAX = timedelta(minutes=5)
 def check_consent(request: Request, grants: Iterable[Grant], now: datetime) -> Permission:
     """The newest grant that covers the whole request. Grants are never added up: two halves are not one consent.
 
-    Raises NotConsented where none ever covered it, else GrantRevoked or GrantExpired after the newest that would have: a customer who
-    never agreed is not told that she took something back, and the order in which grants are read changes nothing.
+    Raises NotConsented where none ever covered it, else GrantPaused, GrantRevoked or GrantExpired after the newest that would have: a
+    customer who never agreed is not told that she took something back, and the order in which grants are read changes nothing.
     """
     nearest: Refusal | None = None
     for grant in sorted(grants, key=lambda each: (each.created_at, each.id), reverse=True):
@@ -27,13 +27,27 @@ def check_consent(request: Request, grants: Iterable[Grant], now: datetime) -> P
             continue
         if is_live(grant, now):
             return Permission(grant, request, accounts)
-        nearest = nearest or (GrantExpired() if grant.state is GrantState.ACTIVE else GrantRevoked())
+        nearest = nearest or why_not(grant, now)
     raise nearest or NotConsented()
 
 
 def is_live(grant: Grant, now: datetime) -> bool:
-    """Neither taken back nor run out. Whatever a row says, no grant outlives the law's year."""
-    return grant.state is GrantState.ACTIVE and now < min(grant.expires_at, grant.created_at + GRANT_LIFETIME_MAX)
+    """Neither resting, taken back nor run out."""
+    return grant.state is GrantState.ACTIVE and now < ends_at(grant)
+
+
+def ends_at(grant: Grant) -> datetime:
+    """Whatever a row says, no grant outlives the law's year."""
+    return min(grant.expires_at, grant.created_at + GRANT_LIFETIME_MAX)
+
+
+def why_not(grant: Grant, now: datetime) -> Refusal:
+    """Why a grant that is not live answers nothing. A pause that outlasted the grant is no pause any more."""
+    if grant.state is GrantState.REVOKED:
+        return GrantRevoked()
+    if grant.state is GrantState.PAUSED and now < ends_at(grant):
+        return GrantPaused()
+    return GrantExpired()
 
 
 def covers(grant: Grant, request: Request) -> tuple[str, ...] | None:

@@ -14,8 +14,17 @@ GRANT_LIFETIME_MAX = timedelta(days=365)
 
 
 class GrantState(StrEnum):
+    """Only an active grant answers. A paused one may be resumed; revoked and expired ones are over for good."""
+
     ACTIVE = "active"
+    PAUSED = "paused"
     REVOKED = "revoked"
+    EXPIRED = "expired"
+
+    @property
+    def stands(self) -> bool:
+        """Whether it is still the customer's wish, at work or resting: the bank's tokens are kept for such grants only."""
+        return self in (GrantState.ACTIVE, GrantState.PAUSED)
 
 
 class Budget(Discreet, frozen=True):
@@ -30,7 +39,8 @@ class Grant(Discreet, frozen=True):
 
     `id` and `handle` are random: the id is ours alone, the handle (16 bytes) is what the notary knows the grant by. `version` starts
     at 1 and grows with every change; a release is recorded only while the notary holds the same version. `accounts` are our refs.
-    `text_hash` is SHA-256 (hex) of the consent page's text as shown. `log_index` is the log entry of this version. Times are UTC.
+    `text_hash` is SHA-256 (hex) of the consent page's text as shown. `log_index` is the log entry of this version. Times are UTC, in whole
+    seconds. `client` is the OAuth client that it was given to, empty for the house's own chats.
     """
 
     id: str
@@ -52,6 +62,7 @@ class Grant(Discreet, frozen=True):
     text_hash: str
     policy_digest: str
     log_index: int | None = None
+    client: str = ""
 
 
 class BankTokens(Discreet, frozen=True):

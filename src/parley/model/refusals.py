@@ -153,6 +153,12 @@ class GrantRevoked(Refusal):
     plain_words = "You have stopped sharing here, so I can't answer that."
 
 
+class GrantPaused(Refusal):
+    code = "grant_paused"
+    basis = Basis.CUSTOMER_CHOICE
+    plain_words = "You have paused sharing here. Resume it on your consents page when you want to go on."
+
+
 class BudgetSpent(Refusal):
     code = "budget_spent"
     basis = Basis.CUSTOMER_CHOICE
