@@ -1,0 +1,100 @@
+"""What a new policy would change: the set of decisions that differ, case by case, before anybody lets it take effect.
+
+Works on the decision tables alone, so it says exactly what the house would do; two texts that read differently and decide alike differ in nothing.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from enum import StrEnum
+
+import msgspec
+
+from parley.model.words import Projection, Purpose
+from parley.policy.load import Key, Policy, Verdict
+
+SAYS = frozenset({"allow", "rules", "reason", "basis"})
+"""What a verdict says and on what it rests. Everything else in it is a term: how far, how much, how delivered."""
+
+
+class ChangeKind(StrEnum):
+    """Ordered by how much they matter to a customer."""
+
+    NEWLY_ALLOWED = "newly_allowed"
+    NEWLY_REFUSED = "newly_refused"
+    OTHER_TERMS = "other_terms"
+    OTHER_REASON = "other_reason"
+
+
+class Change(msgspec.Struct, frozen=True):
+    """One case that is decided otherwise. `terms` names the obligations that differ; None stands for "no rule says anything", which refuses."""
+
+    kind: ChangeKind
+    case: Key
+    before: Verdict | None
+    after: Verdict | None
+    terms: tuple[str, ...] = ()
+
+
+class Difference(msgspec.Struct, frozen=True):
+    """All of it, in the order of the cases. `cases` were compared."""
+
+    old: str
+    new: str
+    cases: int
+    changes: tuple[Change, ...]
+
+    @property
+    def counts(self) -> Mapping[ChangeKind, int]:
+        """How many cases changed, for each kind that occurs."""
+        return Counter(change.kind for change in self.changes)
+
+
+class GrantShape(msgspec.Struct, frozen=True):
+    """What of a grant decides whether a change concerns it: where, what for, and which projections. Nothing in it names a customer."""
+
+    platform: str
+    channel: str
+    purpose: Purpose
+    projections: frozenset[Projection]
+
+
+def difference(old: Policy, new: Policy) -> Difference:
+    """Compare the two decision tables whole. Digests name the two sides."""
+    cases = sorted(old.table.keys() | new.table.keys())
+    return Difference(old.digest, new.digest, len(cases), tuple(_changes(old.table, new.table, cases)))
+
+
+def kinds_touching(changes: Iterable[Change]) -> Mapping[Key, ChangeKind]:
+    """By case, for looking up what a grant meets."""
+    return {change.case: change.kind for change in changes}
+
+
+def touched(shape: GrantShape, by_case: Mapping[Key, ChangeKind]) -> frozenset[ChangeKind]:
+    """The kinds of change that a grant of this shape would meet."""
+    cases = ((shape.platform, shape.channel, shape.purpose, projection) for projection in shape.projections)
+    return frozenset(kind for case in cases if (kind := by_case.get(case)) is not None)
+
+
+def _changes(old: Mapping[Key, Verdict], new: Mapping[Key, Verdict], cases: Iterable[Key]) -> Iterator[Change]:
+    for case in cases:
+        before, after = old.get(case), new.get(case)
+        change = _change(case, before, after)
+        if change is not None:
+            yield change
+
+
+def _change(case: Key, before: Verdict | None, after: Verdict | None) -> Change | None:
+    was, will = before is not None and before.allow, after is not None and after.allow
+    if was != will:
+        return Change(ChangeKind.NEWLY_ALLOWED if will else ChangeKind.NEWLY_REFUSED, case, before, after)
+    if was and before is not None and after is not None:
+        terms = tuple(name for name in Verdict.__struct_fields__ if name not in SAYS and getattr(before, name) != getattr(after, name))
+        return Change(ChangeKind.OTHER_TERMS, case, before, after, terms) if terms else None
+    return Change(ChangeKind.OTHER_REASON, case, before, after) if _ground(before) != _ground(after) else None
+
+
+def _ground(verdict: Verdict | None) -> tuple[str, str] | None:
+    """What a refused customer reads, and on what it rests."""
+    return None if verdict is None else (verdict.reason, verdict.basis)
