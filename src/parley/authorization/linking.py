@@ -26,7 +26,7 @@ from parley.authorization.consent_text import ConsentOffer, ConsentText, consent
 from parley.authorization.ports import LinkRecords
 from parley.authorization.sessions import Presented, Sessions, hash_token
 from parley.model.grants import BankTokens
-from parley.model.ledger import LinkedAccount
+from parley.model.ledger import Discreet, LinkedAccount
 from parley.model.linking import ConsentAttempt, Errand, LinkAttempt, Origin
 from parley.model.refusals import BadInput, Fault, LinkExpired, NotConsented, Refusal
 from parley.model.words import Projection
