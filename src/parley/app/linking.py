@@ -11,7 +11,7 @@ from starlette.routing import BaseRoute
 
 from parley.app.diagnostics import unforeseen
 from parley.app.frame import Frame
-from parley.app.road import connector
+from parley.app.road import bank_transport, connector
 from parley.authorization.bank_client import BankClient, BankClientSettings
 from parley.authorization.bank_door import LinkedBank
 from parley.authorization.client_key import ClientKey
@@ -87,8 +87,15 @@ def linking_routes(frame: Frame, rooms: LinkingRooms) -> list[BaseRoute]:
 def bank_client(frame: Frame, bank: BankSettings) -> BankClient:
     settings = frame.settings
     key = ClientKey.load_or_create(settings.data / bank.client_key_file)
-    asked = BankClientSettings(bank.name, bank.issuer, bank.client_id, f"{settings.public_url}/link/callback", seconds=bank.timeout_seconds)
-    return BankClient(asked, key, frame.transport, frame.clock)
+    asked = BankClientSettings(
+        bank.name,
+        bank.issuer,
+        bank.client_id,
+        f"{settings.public_url}/link/callback",
+        seconds=bank.timeout_seconds,
+        bound_tokens=bank.bound_tokens,
+    )
+    return BankClient(asked, key, bank_transport(frame, bank), frame.clock)
 
 
 def consent_offer(settings: Settings, offerings: Mapping[str, Offering]) -> ConsentOffer:

@@ -8,9 +8,12 @@ from collections.abc import Mapping
 
 from parley.app.frame import Frame
 from parley.authorization.bank_client import BankClient
+from parley.authorization.client_key import ClientKey
 from parley.authorization.credentials import BankCredentials
+from parley.authorization.dpop_client import DpopTransport
 from parley.banks.fdx import FdxBank, FdxSettings
 from parley.model.extensions import OfferingCard
+from parley.model.transport import Transport
 from parley.proof import Verifier
 from parley.release.pipeline import House
 from parley.settings import BankSettings
@@ -38,4 +41,13 @@ def road(frame: Frame, bank_clients: Mapping[str, BankClient]) -> House:
 
 
 def connector(frame: Frame, bank: BankSettings) -> FdxBank:
-    return FdxBank(FdxSettings(bank.name, bank.api_url, bank.profile, request_seconds=bank.timeout_seconds), frame.transport, frame.clock)
+    settings = FdxSettings(bank.name, bank.api_url, bank.profile, request_seconds=bank.timeout_seconds)
+    return FdxBank(settings, bank_transport(frame, bank), frame.clock)
+
+
+def bank_transport(frame: Frame, bank: BankSettings) -> Transport:
+    """The way to one bank, with a proof beside every request where its tokens are bound to our key: another key than our client's own."""
+    if not bank.bound_tokens:
+        return frame.transport
+    key = ClientKey.load_or_create(frame.settings.data / "keys" / f"bank-{bank.name}-dpop.pem")
+    return DpopTransport(frame.transport, key, frame.clock)

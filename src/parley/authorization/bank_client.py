@@ -26,6 +26,7 @@ from urllib.parse import urlencode, urlsplit
 import msgspec
 
 from parley.authorization.client_key import ClientKey
+from parley.authorization.dpop_client import wants_nonce
 from parley.model.grants import BankTokens
 from parley.model.refusals import (
     BankBusy,
@@ -69,7 +70,11 @@ class BadClientSettings(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class BankClientSettings:
-    """Who we are at one bank. `issuer` byte for byte as the bank spells it; `redirect_uri` exactly as registered there. Times in days and seconds."""
+    """Who we are at one bank. `issuer` byte for byte as the bank spells it; `redirect_uri` exactly as registered there. Times in days and seconds.
+
+    `bound_tokens`: the bank was agreed to bind its tokens to our key (RFC 9449), which wants a `DpopTransport`. Tokens of another type than
+    agreed are refused.
+    """
 
     bank: str
     issuer: str
@@ -79,6 +84,7 @@ class BankClientSettings:
     duration_days: int = 90
     lookback_days: int = 730
     seconds: float = 5.0
+    bound_tokens: bool = False
 
     def __post_init__(self) -> None:
         if not _is_safe_url(self.issuer) or "?" in self.issuer or "#" in self.issuer:
@@ -254,7 +260,14 @@ class BankClient:
             return metadata
 
     async def _post(self, endpoint: str, form: Mapping[str, str]) -> TransportResponse:
-        """Never tried twice: a code works once, and a refresh may rotate."""
+        """Not tried twice, for a code works once and a refresh may rotate: but where the bank looked at nothing for want of its nonce, once more."""
+        response = await self._post_once(endpoint, form)
+        if self._settings.bound_tokens and wants_nonce(response):
+            response = await self._post_once(endpoint, form)
+        return response
+
+    async def _post_once(self, endpoint: str, form: Mapping[str, str]) -> TransportResponse:
+        """Each with an assertion of its own, which works once."""
         whole = {
             **form,
             "client_id": self._settings.client_id,
@@ -281,7 +294,7 @@ class BankClient:
         if response.status != 200:
             raise _fault_of(response)
         told = _decode(response, _Tokens)
-        if told.token_type.lower() != "bearer":
+        if told.token_type.lower() != ("dpop" if self._settings.bound_tokens else "bearer"):
             raise BankNonsense("tokens of a type that was not agreed")
         for token in (told.access_token, told.refresh_token):
             if token is not None and (len(token) > TOKEN_CHARS_MAX or not re.fullmatch(r"[A-Za-z0-9\-._~+/]+=*", token)):

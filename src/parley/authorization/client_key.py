@@ -48,8 +48,15 @@ class ClientKey:
 
     def jwks(self) -> dict[str, list[dict[str, str]]]:
         """The public half as the bank registers it."""
-        public = {name: str(value) for name, value in self._key.as_dict(private=False).items() if name in ("kty", "crv", "x", "y")}
-        return {"keys": [{**public, "kid": self.thumbprint, "use": "sig", "alg": "ES256"}]}
+        return {"keys": [{**self._public(), "kid": self.thumbprint, "use": "sig", "alg": "ES256"}]}
+
+    def _public(self) -> dict[str, str]:
+        return {name: str(value) for name, value in self._key.as_dict(private=False).items() if name in ("kty", "crv", "x", "y")}
+
+    def proof(self, claims: Mapping[str, str | int]) -> str:
+        """A DPoP proof (RFC 9449 section 4.2): the claims signed, with the public half of the key in the header."""
+        header = {"typ": "dpop+jwt", "alg": "ES256", "jwk": self._public()}
+        return jws.serialize_compact(header, msgspec.json.encode(dict(claims)), self._key, algorithms=["ES256"])
 
     def signed(self, claims: Mapping[str, str | int]) -> str:
         """A compact JWS of the claims."""
