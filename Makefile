@@ -4,6 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 SEED ?= 1
+AT_ONCE ?= 2
 
 .PHONY: help demo setup test check bench attack simulate crash lock docs debian clean
 
@@ -27,7 +28,7 @@ debian: ## Install what browser and Go tests need, where this machine lets us
 	@$(BIN)/python -m tests.debian
 
 test: $(STAMP) debian ## Every test, on SQLite and PostgreSQL
-	@$(BIN)/python -m pytest $(ARGS)
+	@$(BIN)/python -m pytest -n $(AT_ONCE) --dist loadfile $(ARGS)
 
 check: $(STAMP) ## Lint, types, import contracts, documentation
 	@$(BIN)/ruff check .
