@@ -14,6 +14,7 @@ server.listen(settings.port ?? 0, "127.0.0.1", () => {
   const provider = new Provider(issuer, {
     clients: settings.clients,
     scopes,
+    responseTypes: ["code"],
     cookies: { keys: ["only for tests"] },
     pkce: { required: () => true },
     features: {
