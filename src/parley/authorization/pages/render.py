@@ -56,6 +56,12 @@ class Pages:
     def pair(self, token: str, csrf: str) -> Response:
         return self._render("pair.html", 200, token=token, csrf=csrf)
 
+    def messenger_link(self, *, csrf: str, redirect_uri: str, token: str) -> Response:
+        return self._render("messenger_link.html", 200, csrf=csrf, redirect_uri=redirect_uri, token=token)
+
+    def messenger_number(self, *, number: str, url: str) -> Response:
+        return self._render("messenger_number.html", 200, number=number, url=url)
+
     def message(self, key: str, *, status: int) -> Response:
         heading, lines = MESSAGES[key]
         return self._render("message.html", status, heading=heading, lines=lines, code=None)
