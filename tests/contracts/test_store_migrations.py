@@ -20,6 +20,7 @@ from parley.store.migrate import split_statements
 TABLES = {
     "attempts", "bank_links", "customers", "gateway_keys", "grants", "links", "revocations_due", "schema_version",
     "sessions", "tombstones",
+    "policies", "proposals", "staff", "staff_acts", "staff_passkeys", "staff_sessions", "staff_tickets", "switches",
 }  # fmt: skip
 
 
