@@ -8,19 +8,21 @@ from parley.model.refusals import Fault
 from parley.store.cabinet import Clock
 from parley.store.cases import Cases
 from parley.store.customers import Customers
+from parley.store.disclosures import Disclosures
 from parley.store.driver import Driver, Work
 from parley.store.grants import Grants
 from parley.store.handovers import Handovers
 from parley.store.keys import KEY_BYTES, KeyRing, KeysUnsafe
 from parley.store.migrate import migrate, sqlite_path
 from parley.store.officers import Officers
+from parley.store.passkeys import Passkeys
 from parley.store.rulebook import RuleBook
 from parley.store.sittings import Sittings
 from parley.store.sqlite import SqliteDriver
 from parley.store.vault import GatewayKeys
 
 
-class Records(Cases, Grants, Customers, Sittings, Officers, RuleBook, Handovers):
+class Records(Cases, Grants, Customers, Sittings, Passkeys, Disclosures, Officers, RuleBook, Handovers):
     """All drawers in one: implements `parley.release.ports.Records`, `parley.authorization.ports.SessionRecords` and `LinkRecords`.
 
     Every method may raise RecordsUnavailable (the database is out of reach; nothing was changed, or it cannot be known) beside its own.
