@@ -17,7 +17,9 @@ import pytest
 import uvloop
 
 from parley.log.client import NotaryClient
+from parley.log.published import PublishedLog, Resource
 from parley.proof import Inclusion, canonical
+from tests.fakes.log_server import serving
 from tests.notary_process import NotaryProcess
 
 pytestmark = pytest.mark.peers
@@ -89,3 +91,33 @@ def test_a_strangers_verifier_refuses_a_changed_log(peer: Path, log: dict[str, A
     assert json.loads(ask(peer, changed).stdout)["same_root"] is False
     other = {**log, "head": log["head"].replace("bank", "rank")}
     assert ask(peer, other).returncode != 0
+
+
+def test_a_stranger_downloads_our_log_and_authenticates_every_tile_and_entry(peer: Path, tmp_path: Path) -> None:
+    """256 entries and more, so that a whole tile, a partial one and a second level are among what is downloaded."""
+    notary = NotaryProcess(tmp_path, tmp_path / "s", origin="bank.example/log")
+    notary.start()
+    try:
+        uvloop.run(_fill(notary))
+        published = PublishedLog(tmp_path)
+        with serving(published.at) as address:
+            outcome = audited(peer, address, notary.vkey)
+            assert outcome.returncode == 0, outcome.stderr
+            told = json.loads(outcome.stdout)
+            assert told["size"] >= COUNT and told["same_root"] and told["bundles"] == -(-told["size"] // 256)
+        with serving(lambda path: bent(published.at(path), path)) as address:
+            assert audited(peer, address, notary.vkey).returncode != 0
+    finally:
+        notary.stop()
+
+
+def audited(peer: Path, address: str, vkey: str) -> subprocess.CompletedProcess[str]:
+    command = [str(peer), "-I", str(HERE / "audit_with_aics.py"), address, vkey]
+    return subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+
+
+def bent(found: Resource | None, path: str) -> Resource | None:
+    """The same log with one bit of one entry turned."""
+    if found is None or path != "tile/entries/001":
+        return found
+    return Resource(found.body[:100] + bytes([found.body[100] ^ 1]) + found.body[101:], found.media_type, found.lasts)

@@ -19,6 +19,7 @@ from parley.app.diagnostics import unforeseen
 from parley.app.frame import Frame, now, policy_file
 from parley.app.linking import LinkingRooms, linking_rooms, linking_routes
 from parley.app.log_port import HouseLog, log_vkey
+from parley.app.publish import log_routes
 from parley.app.road import road
 from parley.app.web_desk import WebDesk
 from parley.authorization.grants import GrantDesk
@@ -73,6 +74,7 @@ def front_door(frame: Frame, linking: LinkingRooms) -> ASGIApp:
     routes = [
         *web_chat_routes(frame, linking),
         *linking_routes(frame, linking),
+        *log_routes(frame),
         Route("/healthz", health(frame.notary), methods=["GET"]),
     ]
     pages = Starlette(routes=routes, exception_handlers=dict(ERROR_HANDLERS))
