@@ -21,6 +21,7 @@ from parley.authorization.linking import Ending, LinkingDesk
 from parley.authorization.pages.routes import LinkingSettings, authorization_routes
 from parley.authorization.pairing import PairingDesk
 from parley.authorization.sessions import Sessions
+from parley.authorization.sign_ins import SignIns
 from parley.model.extensions import Offering
 from parley.model.grants import Budget
 from parley.model.linking import Asker, Errand, Origin
@@ -37,6 +38,7 @@ class LinkingRooms:
     """What linking is made of, for the rooms whose doors lead to it."""
 
     sessions: Sessions
+    sign_ins: SignIns
     grants: GrantDesk
     linking: LinkingDesk
     pairing: PairingDesk
@@ -58,7 +60,9 @@ def linking_rooms(frame: Frame) -> LinkingRooms:
         random_bytes=secrets.token_bytes,
     )
     endings: dict[Origin, Ending] = {Origin.CHAT: ChatEnding(grants.approve)}
-    sessions = Sessions(records, secure=settings.public_url.startswith("https://"), clock=frame.clock)
+    secure = settings.public_url.startswith("https://")
+    sessions = Sessions(records, secure=secure, clock=frame.clock)
+    sign_ins = SignIns(records, secure=secure, clock=frame.clock)
     linking = LinkingDesk(
         records=records,
         sessions=sessions,
@@ -69,7 +73,7 @@ def linking_rooms(frame: Frame) -> LinkingRooms:
         clock=frame.clock,
     )
     pairing = PairingDesk(records=records, session_records=records, sessions=sessions, clock=frame.clock)
-    return LinkingRooms(sessions, grants, linking, pairing, {bank.name: client}, endings)
+    return LinkingRooms(sessions, sign_ins, grants, linking, pairing, {bank.name: client}, endings)
 
 
 def linking_routes(frame: Frame, rooms: LinkingRooms) -> list[BaseRoute]:
@@ -80,6 +84,7 @@ def linking_routes(frame: Frame, rooms: LinkingRooms) -> list[BaseRoute]:
         sessions=rooms.sessions,
         settings=LinkingSettings(settings.public_url, settings.bank_name, settings.contact),
         clock=frame.clock,
+        arrivals=rooms.sign_ins,
         on_fault=unforeseen,
     )
 

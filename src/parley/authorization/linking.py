@@ -35,6 +35,7 @@ CONSENT_LIFE = timedelta(minutes=15)
 TOKEN_BYTES = 32
 WISH_CHARS_MAX = 64
 STATE_CHARS_MAX = 512
+OWN_PAGE = "/me"
 UNDECIDED = "Nothing has been decided yet. Please press “Allow” or “Don't allow”."
 
 
@@ -119,6 +120,14 @@ class Onward:
     """Where the browser goes next: to the bank, or with a `token` to the consent page, because the customer is known already."""
 
     url: str = field(repr=False)
+    token: str | None = field(default=None, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Back:
+    """The browser is back from the bank: who she is, None where nothing of hers is kept, and the token of the consent page that waits, if any."""
+
+    customer: str | None
     token: str | None = field(default=None, repr=False)
 
 
@@ -235,16 +244,17 @@ class LinkingDesk:
 
         `customer`: who has signed in on this very browser, None where nobody has. Raises a Refusal where the errand may not be run.
         """
-        self._offers(errand)
-        if customer is not None and await self._records.bank_tokens(customer) is not None:
+        if errand.origin is not Origin.SIGN_IN:
+            self._offers(errand)
+        if customer is not None and errand.origin is not Origin.SIGN_IN and await self._records.bank_tokens(customer) is not None:
             return Onward("/consent", await self._wait(presented, customer, errand, text_hash=""))
         trip = await self._door.begin()
         attempt = LinkAttempt(hash_token(trip.state), presented.session.token_hash, self._door.name, trip.verifier, errand, trip.expires_at)
         await self._records.add_attempt(attempt)
         return Onward(trip.url)
 
-    async def come_back(self, candidates: Sequence[Presented], params: Sequence[tuple[str, str]]) -> str:
-        """The browser is back from the bank. Returns the token of a consent page; raises LinkExpired, another Refusal, or a Fault.
+    async def come_back(self, candidates: Sequence[Presented], params: Sequence[tuple[str, str]]) -> Back:
+        """The browser is back from the bank, and a consent page waits. Raises LinkExpired, another Refusal, or a Fault.
 
         `candidates`: the sessions that this browser presents. The trip must belong to one of them, or an attacker could have her own
         trip finished in somebody else's browser, and the other way round. Raises DeclinedAtBank when she said no there.
@@ -265,13 +275,17 @@ class LinkingDesk:
             raise DeclinedAtBank(await self._denied(presented, attempt.errand)) from None
         # 4. Who is it at the bank, and which accounts did she choose there?
         owner = await self._door.owner(tokens)
+        if attempt.errand.origin is Origin.SIGN_IN:
+            # A sign-in needs no access to accounts: what the bank gave along with it is given back at once.
+            await self._give_back(tokens)
+            return Back(await self._records.customer_at(self._door.name, owner))
         accounts = await self._door.accounts(tokens)
         if not accounts:
             await self._give_back(tokens)
             raise BadInput("choice_missing", "no account was chosen at the bank")
         customer = await self._records.save_bank_link(self._door.name, owner, tokens, accounts)
         # 5. A consent page waits for her in this session.
-        return await self._wait(presented, customer, attempt.errand, text_hash="")
+        return Back(customer, await self._wait(presented, customer, attempt.errand, text_hash=""))
 
     async def show(self, candidates: Sequence[Presented], token: str | None) -> ConsentPage:
         """The consent page. Showing it uses its token up and makes the next one, so that only the page shown last can be answered."""
@@ -308,6 +322,8 @@ class LinkingDesk:
         return Decided(presented, attempt.errand, True, address)
 
     async def _denied(self, presented: Presented, errand: Errand) -> Decided:
+        if errand.origin is Origin.SIGN_IN:
+            return Decided(presented, errand, False, OWN_PAGE)
         return Decided(presented, errand, False, await self._ending(errand).denied(errand))
 
     def _ending(self, errand: Errand) -> Ending:

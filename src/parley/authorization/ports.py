@@ -36,6 +36,9 @@ class LinkRecords(Protocol):
         Each account gets its `ref`: opaque, stable for the customer.
         """
 
+    async def customer_at(self, bank: str, owner: str) -> str | None:
+        """Our id of a person at a bank, None when nothing of hers is kept here. Asking makes no customer."""
+
     async def bank_accounts(self, customer: str) -> tuple[LinkedAccount, ...]: ...
     async def bank_tokens(self, customer: str) -> tuple[str, BankTokens] | None:
         """(bank, tokens) of a live link, None when there is none or it was lost."""

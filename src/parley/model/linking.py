@@ -29,6 +29,8 @@ class Origin(StrEnum):
     OAUTH = "oauth"
     LINK = "link"
     MESSENGER = "messenger"
+    SIGN_IN = "sign_in"
+    """Nobody asks: she wants to see her own page, and the bank's login says who she is."""
 
 
 class Asker(Discreet, frozen=True):

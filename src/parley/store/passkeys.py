@@ -16,6 +16,7 @@ from parley.model.customers import PasskeyChallenge, SignIn, SignInMethod, Store
 from parley.model.ledger import Discreet
 from parley.model.refusals import Fault, LinkExpired
 from parley.store.cabinet import Cabinet, from_micros, to_micros
+from parley.store.customers import LIVES_MAX
 from parley.store.driver import RecordsConflict, Row, Values, Work, only
 from parley.store.vault import CustomerVault
 
@@ -89,6 +90,14 @@ class Passkeys(Cabinet):
     async def prune_sign_ins(self, now: datetime) -> int:
         """Forget what is past its absolute end. Returns how many."""
         return len(await self._driver.write(only("DELETE FROM sign_ins WHERE expires_at <= ? RETURNING 1", to_micros(now))))
+
+    async def customer_at(self, bank: str, owner: str) -> str | None:
+        """Our id of a person at a bank, None when nothing of hers is kept here. Asking makes no customer."""
+        for life in range(LIVES_MAX):
+            customer = self._gateway.customer(bank, owner, life)
+            if not await self._driver.read("SELECT 1 FROM tombstones WHERE customer = ?", (customer,)):
+                return customer if await self._driver.read("SELECT 1 FROM customers WHERE id = ?", (customer,)) else None
+        return None
 
     # Passkeys.
 

@@ -26,6 +26,10 @@ MESSAGES: Mapping[str, tuple[str, tuple[str, ...]]] = MappingProxyType(
             "Your terminal is linked",
             ("Go back to your terminal and ask your question there. You can close this page.",),
         ),
+        "unknown_here": (
+            "Nothing of yours is kept here",
+            ("You are signed in at your bank, but you have linked no chat, so there is nothing to show. Nothing was linked now, either.",),
+        ),
         "signed_out": (
             "You are signed out",
             (

@@ -10,18 +10,20 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Literal
+from typing import Literal, Protocol
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse, RedirectResponse, Response
 from starlette.routing import BaseRoute, Route
 
-from parley.authorization.linking import CONSENT_LIFE, ConsentPage, Decided, Decision, DeclinedAtBank, LinkingDesk, ShowAgain
+from parley.authorization.linking import CONSENT_LIFE, OWN_PAGE, ConsentPage, Decided, Decision, DeclinedAtBank, LinkingDesk, ShowAgain
 from parley.authorization.pages.forms import Form, check_csrf, lower_headers, read_empty_json, read_form, read_query
 from parley.authorization.pages.onward import TRIP_COOKIE, TooMany, client_address, onward_response, session_or_new
 from parley.authorization.pages.render import Pages
 from parley.authorization.pairing import PAIRING_LIFE, PairingDesk
 from parley.authorization.sessions import Presented, Sessions, Throttle, read_cookie
+from parley.model.customers import SignInMethod
+from parley.model.linking import Asker, Errand, Origin
 from parley.model.refusals import BadInput, Fault, LinkExpired, Refusal
 
 STATUS: Mapping[str, int] = {
@@ -50,6 +52,16 @@ class LinkingSettings:
     contact: str
 
 
+class Arrivals(Protocol):
+    """Customers' sign-ins, as linking needs them. Header names are lower case."""
+
+    async def arrived(self, customer: str, method: SignInMethod, headers: Mapping[str, str]) -> str:
+        """She has proved who she is in this browser: the Set-Cookie value of her sign-in."""
+
+    async def fresh_customer(self, headers: Mapping[str, str]) -> str | None:
+        """The customer whose proof in this browser is a few minutes old at most."""
+
+
 def authorization_routes(
     *,
     linking: LinkingDesk,
@@ -58,16 +70,19 @@ def authorization_routes(
     settings: LinkingSettings,
     clock: Callable[[], datetime],
     trips: Throttle | None = None,
+    arrivals: Arrivals | None = None,
     on_fault: Callable[[str], None] = lambda name: None,
 ) -> list[BaseRoute]:
     """The routes of linking, for the app to mount at the root. `trips` bounds how often one client address may begin something.
 
+    `arrivals` hears who came back from the bank, and tells who has signed in; None in a house without customers' pages.
     `on_fault` hears the type of whatever broke unforeseen, and nothing of its text.
     """
-    doors = _Doors(linking, pairing, sessions, settings, clock, trips or Throttle(per_second=0.5, burst=60), on_fault)
+    doors = _Doors(linking, pairing, sessions, settings, clock, trips or Throttle(per_second=0.5, burst=60), arrivals, on_fault)
     return [
         Route("/link", doors.link, methods=["POST"]),
         Route("/link/callback", doors.callback, methods=["GET"]),
+        Route("/me/sign-in/bank", doors.sign_in, methods=["POST"]),
         Route("/consent", doors.consent, methods=["GET"]),
         Route("/consent", doors.decide, methods=["POST"]),
         Route("/paired", doors.paired, methods=["GET"]),
@@ -90,6 +105,7 @@ class _Doors:
         settings: LinkingSettings,
         clock: Callable[[], datetime],
         trips: Throttle,
+        arrivals: Arrivals | None,
         on_fault: Callable[[str], None],
     ) -> None:
         self._linking = linking
@@ -99,6 +115,7 @@ class _Doors:
         self._clock = clock
         self._pages = Pages(settings.bank_title, settings.contact)
         self._trips = trips
+        self._arrivals = arrivals
         self._on_fault = on_fault
         self._trip_cookie = sessions.cookie_named(TRIP_COOKIE)
         self._seal_cookie = sessions.cookie_named("parley-consent")
@@ -112,7 +129,7 @@ class _Doors:
             presented = check_csrf(await self._session(request), form.one("csrf"))
             self._not_too_many(request)
             errand = self._linking.chat_errand(form.one("wish") or None)
-            return onward_response(self._sessions, await self._linking.set_out(presented, errand))
+            return onward_response(self._sessions, await self._linking.set_out(presented, errand, await self._known(request)))
 
         return await self._page(work)
 
@@ -120,12 +137,29 @@ class _Doors:
         async def work() -> Response:
             params = read_query(request)
             try:
-                token = await self._linking.come_back(await self._candidates(request), params)
+                back = await self._linking.come_back(await self._candidates(request), params)
             except DeclinedAtBank as declined:
                 return self._ended(declined.ended) or self._pages.message("declined_at_bank", status=200)
-            response = RedirectResponse("/consent", status_code=303)
-            self._cookie(response, self._sessions.set_cookie(self._trip_cookie, token, life=CONSENT_LIFE))
+            if back.customer is None:
+                return self._pages.message("unknown_here", status=200)
+            response = RedirectResponse(OWN_PAGE if back.token is None else "/consent", status_code=303)
+            if back.token is not None:
+                self._cookie(response, self._sessions.set_cookie(self._trip_cookie, back.token, life=CONSENT_LIFE))
+            if self._arrivals is not None:
+                self._cookie(response, await self._arrivals.arrived(back.customer, SignInMethod.BANK, lower_headers(request)))
             return response
+
+        return await self._page(work)
+
+    async def sign_in(self, request: Request) -> Response:
+        """To the bank's own login, and from there to her page."""
+
+        async def work() -> Response:
+            form = await read_form(request, self._settings.public_origin)
+            presented = check_csrf(await self._session(request), form.one("csrf"))
+            self._not_too_many(request)
+            errand = Errand(Origin.SIGN_IN, "", "", Asker(self._settings.bank_title))
+            return onward_response(self._sessions, await self._linking.set_out(presented, errand))
 
         return await self._page(work)
 
@@ -276,6 +310,10 @@ class _Doors:
         """The sessions that this browser presents: its own, and that of a pairing under way."""
         pairing = await self._sessions.find_token(self._read(request, self._pairing_cookie), ambient=True)
         return [each for each in (await self._session(request), pairing) if each is not None and each.ambient]
+
+    async def _known(self, request: Request) -> str | None:
+        """The customer who has just proved who she is in this browser. A proof that is older makes nobody known: what she allows may widen."""
+        return await self._arrivals.fresh_customer(lower_headers(request)) if self._arrivals is not None else None
 
     def _read(self, request: Request, name: str) -> str | None:
         return read_cookie(lower_headers(request), name)
