@@ -33,6 +33,7 @@ from parley.proof.note import key_id
 from parley.release.pipeline import House, release
 from parley.release.ports import CaseFile
 from parley.understanding import KeywordUnderstanding
+from tests.fakes.guard import TurnedGuard
 
 NOW = datetime(2026, 11, 22, 14, 3, 27, tzinfo=UTC)
 PLATFORM = "parley-web"
@@ -388,6 +389,7 @@ def build_town(directory: Path, *, offerings: Mapping[str, Offering] | None = No
         credentials=credentials,
         banks={"larkspur": bank},
         log=log,
+        guard=TurnedGuard(),
         verifier=Verifier(log.vkey),
         policy=lambda: policy,
         clock=clock,

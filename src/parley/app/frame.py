@@ -10,6 +10,7 @@ from pathlib import Path
 
 from parley.app.log_port import HouseLog
 from parley.banks.transport import AiohttpTransport
+from parley.guard import Guard, PolicyInForce
 from parley.log.client import NotaryClient
 from parley.model.extensions import Offering
 from parley.policy import Policy
@@ -19,7 +20,10 @@ from parley.store import Records
 
 @dataclass(frozen=True, slots=True)
 class Frame:
-    """`policy` gives the policy in force at the moment of asking; `vkey` is the log's public key; `clock` tells aware UTC times."""
+    """`policy` gives the policy in force at the moment of asking; `vkey` is the log's public key; `clock` tells aware UTC times.
+
+    `policies` holds the policy in force and `guard` knows the officers' switches; both follow the records.
+    """
 
     settings: Settings
     records: Records
@@ -27,6 +31,8 @@ class Frame:
     log: HouseLog
     transport: AiohttpTransport
     policy: Callable[[], Policy]
+    policies: PolicyInForce
+    guard: Guard
     vkey: str
     offerings: Mapping[str, Offering]
     clock: Callable[[], datetime]

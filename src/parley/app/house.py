@@ -16,9 +16,10 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from parley import __version__
 from parley.app.diagnostics import unforeseen
-from parley.app.frame import Frame, now, policy_file
+from parley.app.frame import Frame, now
 from parley.app.linking import LinkingRooms, linking_rooms, linking_routes
 from parley.app.log_port import HouseLog, log_vkey
+from parley.app.policies import not_looking, open_guard
 from parley.app.publish import log_routes
 from parley.app.road import road
 from parley.app.web_desk import WebDesk
@@ -29,8 +30,7 @@ from parley.log.client import NotaryClient
 from parley.log.errors import LogError
 from parley.model.refusals import Fault, Refusal
 from parley.offerings import load_offerings
-from parley.policy import Policy, load_policy
-from parley.release.entries import build_entry, policy_entry
+from parley.release.entries import build_entry
 from parley.settings import Settings
 from parley.store import FileKeyRing, Records, open_records
 
@@ -42,7 +42,6 @@ PRUNE_PERIOD_SECONDS = 60.0
 async def open_house(settings: Settings) -> AsyncIterator[ASGIApp]:
     """Everything that one gateway needs, opened in order and closed in reverse. Raises what stops a start, with the way out."""
     async with AsyncExitStack() as stack:
-        policy = load_policy(policy_file(settings))
         vkey = await log_vkey(settings)
         records = await open_records(settings.records, FileKeyRing(settings.data / "keys"), now)
         stack.push_async_callback(records.aclose)
@@ -50,18 +49,24 @@ async def open_house(settings: Settings) -> AsyncIterator[ASGIApp]:
         stack.push_async_callback(notary.aclose)
         transport = AiohttpTransport()
         stack.push_async_callback(transport.aclose)
+        log = HouseLog(notary)
+        policies, guard = await open_guard(settings, records, log)
+        watching = asyncio.create_task(guard.watch(not_looking))
+        stack.push_async_callback(ended, watching)
         frame = Frame(
             settings=settings,
             records=records,
             notary=notary,
-            log=HouseLog(notary),
+            log=log,
             transport=transport,
-            policy=lambda: policy,
+            policy=policies.current,
+            policies=policies,
+            guard=guard,
             vkey=vkey,
             offerings=load_offerings(settings.offerings),
             clock=now,
         )
-        await announce(frame.log, policy)
+        await log.record(build_entry(__version__, now()), b"", handle=None, version=None)
         linking = linking_rooms(frame)
         upkeep = asyncio.create_task(keep_up(linking.grants, records))
         stack.push_async_callback(ended, upkeep)
@@ -101,12 +106,6 @@ def web_chat_routes(frame: Frame, linking: LinkingRooms) -> list[BaseRoute]:
         contact=settings.contact,
     )
     return list(web_routes(desk=desk, sessions=linking.sessions, settings=web, clock=frame.clock, on_fault=unforeseen))
-
-
-async def announce(log: HouseLog, policy: Policy) -> None:
-    """The policy's digest and the running build are in the log before the first question is answered."""
-    await log.record(policy_entry(policy.digest, len(policy.table), now()), b"", handle=None, version=None)
-    await log.record(build_entry(__version__, now()), b"", handle=None, version=None)
 
 
 async def keep_up(grants: GrantDesk, records: Records) -> None:

@@ -31,6 +31,7 @@ def road(frame: Frame, bank_clients: Mapping[str, BankClient]) -> House:
         credentials=BankCredentials(dict(bank_clients), frame.records, frame.clock),
         banks={bank.name: connector(frame, bank) for bank in frame.settings.banks},
         log=frame.log,
+        guard=frame.guard,
         verifier=Verifier(frame.vkey),
         policy=frame.policy,
         clock=frame.clock,

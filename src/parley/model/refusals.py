@@ -18,12 +18,15 @@
   + DeliveryUnavailable      it may only leave sealed, and no device is registered
   + OfferingUnknown          no such thing is offered here
   + NoSuitableAccount        none of the granted accounts can answer it
+  + SwitchedOff              the bank has stopped everything, this platform or this purpose
 * NotUnderstood              the words fit nothing that is offered; no data was read
   + StopAsked                the customer typed that she wants to stop sharing
 * Fault                      something broke; the customer may ask again
   + BankUnavailable / BankTimeout / BankBusy / BankNonsense / BankUncertain
   + LogUnavailable           no receipt, no release
   + RecordsUnavailable
+  + GuardUnavailable         whether anything may leave cannot be told
+  + PolicyChanged            the bank's rules changed while the answer was under way
 """
 
 from __future__ import annotations
@@ -188,6 +191,12 @@ class NoSuitableAccount(Refusal):
     plain_words = "None of the accounts that you chose can answer that."
 
 
+class SwitchedOff(Refusal):
+    code = "switched_off"
+    basis = Basis.RISK
+    plain_words = "Your bank has paused answers here for now, so nothing was shared. Please try again later."
+
+
 class NotUnderstood(Exception):
     """The words fit nothing that is offered. Nothing was read and nothing is logged: there was no request for data."""
 
@@ -246,3 +255,13 @@ class LogUnavailable(Fault):
 
 class RecordsUnavailable(Fault):
     code = "records_unavailable"
+
+
+class GuardUnavailable(Fault):
+    code = "guard_unavailable"
+    plain_words = "I can't check right now whether your bank has paused answers, so I'd rather not answer. Please ask again in a moment."
+
+
+class PolicyChanged(Fault):
+    code = "policy_changed"
+    plain_words = "Your bank's rules have just changed. Nothing was shared. Please ask again in a moment."

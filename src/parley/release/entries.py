@@ -115,5 +115,12 @@ def build_entry(version: str, now: datetime) -> bytes:
     return canonical({"b": bucket(now), "build": version, "k": "build", "v": ENTRY_VERSION})
 
 
+def staff_entry(kind: str, facts: dict[str, str], now: datetime) -> bytes:
+    """What one of the bank's people did (`switch`, `staff`): `facts` of plain ASCII, nothing of any customer. Raises ValueError for another kind."""
+    if kind not in ("switch", "staff"):
+        raise ValueError("not an officer's kind of entry")
+    return canonical({**facts, "b": bucket(now), "k": kind, "v": ENTRY_VERSION})
+
+
 def private_json(private: bytes) -> dict[str, object]:
     return msgspec.json.decode(private, type=dict[str, object])

@@ -29,7 +29,7 @@ from parley.policy import Policy, allows_platform, purpose_named, rule
 from parley.proof import ProofRejected, Verifier
 from parley.release.entries import NONCE_BYTES, refusal_entry, seal_entry
 from parley.release.minimise import minimise
-from parley.release.ports import CaseFile, Credentials, Records, ReleaseLog, Vault
+from parley.release.ports import CaseFile, Credentials, Guard, Records, ReleaseLog, Vault
 
 Reason: TypeAlias = Refusal | NotUnderstood | Fault
 
@@ -45,6 +45,7 @@ class House:
     credentials: Credentials
     banks: Mapping[str, Bank]
     log: ReleaseLog
+    guard: Guard
     verifier: Verifier
     policy: Callable[[], Policy]
     clock: Callable[[], datetime]
@@ -105,6 +106,7 @@ async def release(envelope: Envelope, channel: Channel, house: House) -> Release
         permission = check_consent(request, case.grants, house.clock())
         # 5. Does the bank allow it, how far, and how delivered? Then charge the grant's budget, so that a repeat gets nothing.
         ruling = rule(permission, policy)
+        house.guard.check(question.platform, request.purpose, policy.digest)
         await house.records.claim(question, permission.grant, day=house.clock().astimezone(UTC).date(), rows=charge(ruling))
         laps.mark("rule")
         # 6. Ask the bank for the ruled fields of the permitted accounts, and for no others.
@@ -120,9 +122,12 @@ async def release(envelope: Envelope, channel: Channel, house: House) -> Release
         sealed = seal_entry(disclosure, vault, house.random_bytes(NONCE_BYTES), house.clock())
         grant = permission.grant
         laps.mark("minimise")
+        house.guard.check(question.platform, request.purpose, policy.digest)
         inclusion = await house.log.record(sealed.entry, sealed.side, handle=grant.handle, version=grant.version)
         released = Release(question, sealed, inclusion, house.verifier)
         laps.mark("record")
+        # Waiting for the log took its time: whoever pulled the switch meanwhile wins. The entry then stands without a delivery.
+        house.guard.check(question.platform, request.purpose, policy.digest)
         return Released(released, laps.ms)
     except ProofRejected as error:
         return Declined(question, LogUnavailable(f"the log's answer did not prove itself: {error.code}"), laps.ms)

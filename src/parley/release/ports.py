@@ -10,6 +10,7 @@ from parley.model.extensions import BankCredential
 from parley.model.grants import BankTokens, Grant
 from parley.model.ledger import LinkedAccount
 from parley.model.stages import Question
+from parley.model.words import Purpose
 from parley.proof import Inclusion
 
 
@@ -68,3 +69,10 @@ class ReleaseLog(Protocol):
 
         Raises GrantRevoked when the notary holds another version of the grant, LogUnavailable when it cannot be recorded.
         """
+
+
+class Guard(Protocol):
+    """Whether what is permitted may leave at this very moment: the officers' switches, and whether the policy that ruled is still in force."""
+
+    def check(self, platform: str, purpose: Purpose, policy_digest: str) -> None:
+        """Raises SwitchedOff, GuardUnavailable where nobody can tell, PolicyChanged. Costs next to nothing, so the road asks more than once."""

@@ -152,7 +152,8 @@ def _sources(packed: bytes) -> dict[str, bytes]:
 
 def _proposal(row: Row) -> Proposal:
     decided_at = from_micros(row[9]) if row[9] is not None else None
-    return Proposal(*row[:4], _sources(row[4]), row[5], from_micros(row[6]), ProposalState(row[7]), row[8], decided_at)
+    proposal_id, digest, base, note = row[:4]
+    return Proposal(proposal_id, digest, base, note, _sources(row[4]), row[5], from_micros(row[6]), ProposalState(row[7]), row[8], decided_at)
 
 
 def _policy(row: Row) -> PolicyVersion:
