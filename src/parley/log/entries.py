@@ -13,7 +13,8 @@ from parley.log.errors import LogRefused
 from parley.proof import is_forbidden
 from parley.proof.entry import ENTRY_BYTES_MAX, INTEGER_MAX
 
-CALLERS_KINDS = {"release", "refusal", "policy", "erasure", "manifest", "canary", "incident", "key", "build", "aggregate", "grantmap"} | {"switch", "staff"}
+OFFICERS_KINDS = {"policy", "switch", "staff"}
+CALLERS_KINDS = {"release", "refusal", "erasure", "manifest", "canary", "incident", "key", "build", "aggregate", "grantmap"} | OFFICERS_KINDS
 RESERVED = {"grant": "open_grant", "revoke": "close_grant", "heartbeat": "the notary itself"}
 """Kinds that mean a change of the notary's own state: only the request (or the minute) that makes the change may write them."""
 KINDS = CALLERS_KINDS | RESERVED.keys()
