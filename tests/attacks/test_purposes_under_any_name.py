@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from parley.log.entries import check_entry
 from parley.log.errors import LogRefused
 from parley.model.refusals import PurposeForbidden, PurposeUnknown
-from parley.model.words import DPV_TERMS, Projection, Purpose
-from parley.policy import PolicyRejected, load_policy, purpose_named
+from parley.model.words import DPV_TERMS, Purpose
+from parley.policy import PolicyRejected, purpose_named
 from parley.proof import FORBIDDEN_PURPOSES, canonical, is_forbidden
 from parley.release.pipeline import Declined
 from tests.fakes.road import POLICY, build_town, policy_from
@@ -93,22 +93,25 @@ def test_there_is_no_word_for_advertising_selling_profiling_or_training() -> Non
 
 
 @pytest.mark.parametrize("word", ["advertising", "dpv:Advertising", "TARGETED", "Marketing", "SellDataToThirdParties", "train_ai_system", "*"])
-@pytest.mark.parametrize("effect", ["allow", "forbid"])
+@pytest.mark.parametrize("effect", ["permit", "forbid"])
 def test_a_policy_that_names_advertising_does_not_load(word: str, effect: str, tmp_path: Path) -> None:
-    path = tmp_path / "policy.toml"
-    path.write_text(POLICY.replace('["answer_customer"]', f'["answer_customer", "{word}"]').replace('"allow"', f'"{effect}"'))
+    named = POLICY.replace(
+        'context.purpose == Purpose::"answer_customer"', f'[Purpose::"answer_customer", Purpose::"{word}"].contains(context.purpose)'
+    )
     with pytest.raises(PolicyRejected) as caught:
-        load_policy(path)
-    assert str(path) in str(caught.value)
-    assert "purposes" in str(caught.value)
+        policy_from(tmp_path, named.replace("permit (", f"{effect} ("))
+    assert str(tmp_path / "policy.cedar") in str(caught.value)
+    assert "rule own-chat" in str(caught.value)
+    assert f'"{word}"' in str(caught.value)
 
 
 def test_the_widest_policy_a_bank_can_write_allows_no_forbidden_purpose(tmp_path: Path) -> None:
-    everything = ", ".join(f'"{each.value}"' for each in Purpose)
-    policy = policy_from(tmp_path, POLICY.replace('"answer_customer"', everything).replace("days_max = 90", "days_max = 3650"))
-    allowed = [key for key, verdict in policy.table.items() if verdict.allow]
-    assert len(allowed) == len(Purpose) * len(Projection)
-    assert [key for key in policy.table if is_forbidden(key[2].dpv) or is_forbidden(key[2])] == []
+    everything = ", ".join(f'Purpose::"{each}"' for each in Purpose)
+    policy = policy_from(tmp_path, POLICY.replace('context.purpose == Purpose::"answer_customer"', f"[{everything}].contains(context.purpose)"))
+    allowed = {(case.purpose, case.projection) for case, verdict in policy.table.items() if verdict.allow}
+    assert {purpose for purpose, _ in allowed} == set(Purpose)
+    assert len({projection for _, projection in allowed}) >= 4
+    assert [case for case in policy.table if is_forbidden(case.purpose.dpv) or is_forbidden(case.purpose)] == []
 
 
 @pytest.mark.parametrize("named", ["dpv:Advertising", "TARGETED", "unknown-purpose", "SellDataToThirdParties", "answer_customer "])

@@ -17,7 +17,7 @@ from parley.model.ledger import Balance, Statement, Transaction, TransactionStat
 from parley.model.money import EXPONENTS, Money
 from parley.model.refusals import BankUncertain
 from parley.model.stages import Answer, Permission, Request, RuledValues, Ruling, Slots
-from parley.model.words import Delivery, Field, Projection, Purpose
+from parley.model.words import Delivery, Field, Projection, Provenance, Purpose
 from parley.offerings import load_offering
 from parley.release.minimise import NAME_CHARACTERS_MAX, minimise, one_line
 from parley.release.pipeline import Released
@@ -43,11 +43,12 @@ class Spy:
         return Answer("seen")
 
 
-def seen(statement: Statement, projection: Projection, *, rows_max: int = 100, fields: frozenset[Field] | None = None) -> RuledValues:
+def seen(statement: Statement, projection: Projection, *, rows_max: int = 100, fields: frozenset[Field] | None = None, **terms: Any) -> RuledValues:
     """What an offering is handed of a statement under a ruling of that projection, for the checking and savings accounts."""
     request = Request("c", "web", "p", "spy", Purpose.ANSWER_CUSTOMER, projection, (), 30, rows_max, Slots(), NOW)
     permission = Permission(GRANT, request, (CHECKING.ref, SAVINGS.ref))
-    ruling = Ruling(permission, "digest", ("rule",), projection.fields if fields is None else fields, Delivery.INLINE, rows_max)
+    ruled = projection.fields if fields is None else fields
+    ruling = Ruling(permission, "digest", ("rule",), ruled, Delivery.INLINE, rows_max, **{"provenance": Provenance.ANY, **terms})
     order = Order((CHECKING, SAVINGS), ruling.fields, TODAY - timedelta(days=30), TODAY + timedelta(days=1), rows_max, "id")
     spy = Spy()
     minimise(statement, order, ruling, spy, TODAY)

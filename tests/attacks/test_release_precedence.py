@@ -22,9 +22,9 @@ from parley.model.refusals import (
     LinkLost,
     RecordsUnavailable,
 )
-from parley.model.words import Delivery, Projection, Provenance, Purpose
+from parley.model.words import Delivery, Projection, Purpose
 from parley.release.pipeline import Declined, Released, release
-from tests.fakes.road import CARD, CHANNEL_KEY, GRANT, NOW, POLICY, PRIVATE_WORDS, STATEMENT, Town, build_town, envelope
+from tests.fakes.road import CARD, CHANNEL_KEY, FORBID, GRANT, NOW, POLICY, PRIVATE_WORDS, STATEMENT, Town, build_town, envelope
 
 
 @dataclass(frozen=True)
@@ -43,10 +43,6 @@ class Row:
 
 def policy(text: str) -> Callable[[Town, Path], None]:
     return lambda town, path: town.change_policy(path, text)
-
-
-def forbid(extra: str = "") -> str:
-    return POLICY + f'\n[[rules]]\nid = "not-today"\neffect = "forbid"\nreason = "Not today."\nbasis = "risk"\n{extra}'
 
 
 def grant(**changes: Any) -> Callable[[Town, Path], None]:
@@ -96,13 +92,18 @@ ROWS = [
     Row("offering_unknown", lambda town, path: setattr(town, "house", without_offering(town, "balance")), False, "input"),
     Row("no_suitable_account", nothing, False, "customer_choice", text="what's the balance of my credit card?"),
     Row("not_consented", grant(projections=frozenset({Projection.AFFORD_YESNO})), False, "customer_choice"),
-    Row("not_consented", grant(provenance=Provenance.ON_PLATFORM), False, "customer_choice", text="show my last 2 transactions"),
     Row("grant_revoked", grant(state=GrantState.REVOKED), False, "customer_choice"),
     Row("grant_expired", grant(expires_at=NOW), False, "customer_choice"),
-    Row("not_allowed", policy(forbid()), False, "risk"),
-    Row("not_allowed", policy(POLICY.replace('"balance.available", ', "")), False, "bank_policy"),
-    Row("not_allowed", policy(POLICY.replace('provenance = "any"\n', "")), False, "bank_policy", text="show my last 2 transactions"),
-    Row("not_allowed", policy(POLICY.replace("days_max = 90", "days_max = 7")), False, "bank_policy", text="show my last 2 transactions"),
+    Row("not_allowed", policy(POLICY + FORBID), False, "risk"),
+    Row("not_allowed", policy(POLICY.replace('Action::"balance.available", ', "")), False, "bank_policy"),
+    Row("not_allowed", policy(POLICY.replace('Data::"on_platform", ', "")), False, "bank_policy", text="show my last 2 transactions"),
+    Row(
+        "step_up_needed",
+        policy(POLICY.replace("context.channel", 'context.assurance == Assurance::"confirmed" && context.channel')),
+        False,
+        "bank_policy",
+    ),
+    Row("not_allowed", policy(POLICY.replace('days_max("90")', 'days_max("7")')), False, "bank_policy", text="show my last 2 transactions"),
     Row("delivery_unavailable", grant(delivery=Delivery.SEALED), False, "bank_policy"),
     Row("replayed_message", already_answered, False, "risk"),
     Row("budget_spent", grant(budget=Budget(0, 200)), False, "customer_choice"),
@@ -175,7 +176,7 @@ ORDER: list[tuple[str, Callable[[Town, Path], None], dict[str, str]]] = [
     ("not_consented", grant(purpose=Purpose.CUSTOMER_CARE), {}),
     ("grant_revoked", grant(state=GrantState.REVOKED), {}),
     ("grant_expired", grant(expires_at=NOW - timedelta(days=1)), {}),
-    ("not_allowed", policy(forbid()), {}),
+    ("not_allowed", policy(POLICY + FORBID), {}),
     ("delivery_unavailable", grant(delivery=Delivery.MASKED), {}),
     ("replayed_message", already_answered, {}),
     ("budget_spent", grant(budget=Budget(0, 0)), {}),

@@ -48,33 +48,47 @@ CHECKING = LinkedAccount("ref-checking", "larkspur", "000123456789", AccountKind
 SAVINGS = LinkedAccount("ref-savings", "larkspur", "000987654321", AccountKind.SAVINGS, "Rainy Day", "4321", "USD", AccountStatus.OPEN)
 CARD = LinkedAccount("ref-card", "larkspur", "4000111122223333", AccountKind.CREDIT_CARD, "Blue Card", "3333", "USD", AccountStatus.OPEN)
 
-POLICY = """
+PARTICULARS = """
 name = "test"
 bank = "Larkspur Demo Bank"
+channels = ["web", "alexa"]
 
 [[platforms]]
 id = "parley-web"
 name = "Own chat"
 website = "https://chat.example"
 contact = "privacy@bank.example"
+off_platform = true
 
 [[platforms]]
 id = "other-app"
 name = "Another app"
 website = "https://other.example"
 contact = "privacy@other.example"
-
-[[rules]]
-id = "own-chat"
-effect = "allow"
-reason = "Customers may ask about their own accounts."
-platforms = ["parley-web"]
-channels = ["web"]
-purposes = ["answer_customer"]
-projections = ["afford.yesno", "balance.available", "transactions.amount", "transactions.merchant_and_amount"]
-provenance = "any"
-rows_max = 25
-lookback_days_max = 90
+"""
+POLICY = """
+@id("own-chat")
+@reason("Customers may ask about their own accounts.")
+@rows_max("25")
+@lookback_days_max("90")
+permit (
+  principal == Platform::"parley-web",
+  action in [
+    Action::"afford.yesno", Action::"balance.available", Action::"transactions.amount", Action::"transactions.merchant_and_amount"
+  ],
+  resource
+)
+when {
+  [Data::"account", Data::"on_platform", Data::"off_platform"].contains(resource) &&
+  context.channel == Channel::"web" &&
+  context.purpose == Purpose::"answer_customer"
+};
+"""
+FORBID = """
+@id("not-today")
+@reason("Not today.")
+@basis("risk")
+forbid (principal, action, resource);
 """
 
 
@@ -363,10 +377,10 @@ class Town:
             yield json.dumps({name: value for name, value in entry.items() if name not in ("c", "pol", "rule")})
 
 
-def policy_from(directory: Path, text: str = POLICY) -> Policy:
-    path = directory / "policy.toml"
-    path.write_text(text)
-    return load_policy(path)
+def policy_from(directory: Path, text: str = POLICY, particulars: str = PARTICULARS) -> Policy:
+    (directory / "particulars.toml").write_text(particulars)
+    (directory / "policy.cedar").write_text(text)
+    return load_policy(directory)
 
 
 def seeded_bytes(seed: int) -> Callable[[int], bytes]:

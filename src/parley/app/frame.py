@@ -43,4 +43,4 @@ def now() -> datetime:
 
 
 def policy_file(settings: Settings) -> Path:
-    return Path(settings.policy_file) if settings.policy_file else Path(str(files("parley.policy") / "packs" / "standard.toml"))
+    return Path(settings.policy_file) if settings.policy_file else Path(str(files("parley.policy") / "packs" / "standard"))

@@ -146,4 +146,4 @@ def show_policy(policy: Policy, rows: list[list[object]]) -> None:
 
 
 def packaged_policy() -> Path:
-    return Path(str(files("parley.policy") / "packs" / "standard.toml"))
+    return Path(str(files("parley.policy") / "packs" / "standard"))

@@ -8,7 +8,6 @@ from datetime import datetime, timedelta
 from parley.model.grants import GRANT_LIFETIME_MAX, Grant, GrantState
 from parley.model.refusals import GrantExpired, GrantPaused, GrantRevoked, NotConsented, Refusal
 from parley.model.stages import Permission, Request
-from parley.model.words import Provenance
 
 CLOCK_SKEW_MAX = timedelta(minutes=5)
 """A grant from further ahead means that the clock went back, and then an expiry proves nothing."""
@@ -53,8 +52,7 @@ def why_not(grant: Grant, now: datetime) -> Refusal:
 def covers(grant: Grant, request: Request) -> tuple[str, ...] | None:
     """The accounts that the request is answered from, or None where the grant says less than is asked.
 
-    Under a grant for on-platform transactions only, rows are never shown: this release makes no payments on any platform, so every row is
-    off-platform.
+    Under a grant for on-platform transactions only, the rows that were made elsewhere stay back one by one: the ruling says so.
     """
     agreed = (
         grant.customer == request.customer
@@ -63,7 +61,6 @@ def covers(grant: Grant, request: Request) -> tuple[str, ...] | None:
         and grant.purpose is request.purpose
         and request.projection in grant.projections
         and 0 <= request.lookback_days <= grant.lookback_days
-        and (grant.provenance is Provenance.ANY or not request.projection.reads_transactions)
     )
     wanted = request.accounts or grant.accounts
     if not agreed or not wanted or not set(wanted) <= set(grant.accounts):

@@ -15,6 +15,7 @@
   + GrantRevoked             she took it back (also: while the answer was under way)
   + BudgetSpent              enough for today
   + NotAllowed               the bank's policy forbids it
+  + StepUpNeeded             the bank's policy allows it to a customer who has just confirmed that it is she
   + DeliveryUnavailable      it may only leave sealed, and no device is registered
   + OfferingUnknown          no such thing is offered here
   + NoSuitableAccount        none of the granted accounts can answer it
@@ -24,6 +25,7 @@
 * Fault                      something broke; the customer may ask again
   + BankUnavailable / BankTimeout / BankBusy / BankNonsense / BankUncertain
   + LogUnavailable           no receipt, no release
+  + PolicyDisputed           the two engines that read the bank's policy disagree: nothing is released under it
   + RecordsUnavailable
   + GuardUnavailable         whether anything may leave cannot be told
   + PolicyChanged            the bank's rules changed while the answer was under way
@@ -174,6 +176,12 @@ class NotAllowed(Refusal):
     plain_words = "Your bank doesn't share that in this chat."
 
 
+class StepUpNeeded(Refusal):
+    code = "step_up_needed"
+    basis = Basis.BANK_POLICY
+    plain_words = "Your bank only shares that right after you have confirmed that it's you, and this chat has no way to do that."
+
+
 class DeliveryUnavailable(Refusal):
     code = "delivery_unavailable"
     basis = Basis.BANK_POLICY
@@ -251,6 +259,11 @@ class BankUncertain(BankUnavailable):
 class LogUnavailable(Fault):
     code = "log_unavailable"
     plain_words = "I can't record the answer right now, and without a record nothing leaves. Please ask again in a moment."
+
+
+class PolicyDisputed(Fault):
+    code = "policy_disputed"
+    plain_words = "Your bank's rules are being checked, so I can't answer right now. Nothing was shared."
 
 
 class RecordsUnavailable(Fault):

@@ -20,7 +20,7 @@ import msgspec
 from parley.model.grants import Grant
 from parley.model.ledger import AccountKind, Discreet, TransactionState
 from parley.model.money import Money
-from parley.model.words import Delivery, Field, Projection, Purpose
+from parley.model.words import Assurance, Delivery, Field, Projection, Provenance, Purpose
 from parley.proof import Inclusion, ProofRejected, Verifier, commitment_text
 
 
@@ -65,7 +65,10 @@ class Slots(Discreet, frozen=True):
 
 
 class Request(Discreet, frozen=True):
-    """A known customer asks an offering for one projection, for one purpose, on one channel. `accounts`: refs wanted, empty for all granted."""
+    """A known customer asks an offering for one projection, for one purpose, on one channel. `accounts`: refs wanted, empty for all granted.
+
+    `assurance`: how sure the house is of her at this moment.
+    """
 
     customer: str
     channel: str
@@ -78,6 +81,7 @@ class Request(Discreet, frozen=True):
     rows: int
     slots: Slots
     asked_at: datetime
+    assurance: Assurance = Assurance.LINKED
 
 
 class Permission(Discreet, frozen=True):
@@ -89,7 +93,11 @@ class Permission(Discreet, frozen=True):
 
 
 class Ruling(Discreet, frozen=True):
-    """The bank's policy agrees, and says what must still be held back."""
+    """The bank's policy agrees, and says what must still be held back.
+
+    `provenance`: whether rows that were not made through the platform may be among the answer. `rounding`: figures are told in steps of so
+    many major units, 0 for exact. `bands`: edges in major units. `delay_days`: transactions of the last so many days stay back.
+    """
 
     permission: Permission
     policy_digest: str
@@ -97,6 +105,10 @@ class Ruling(Discreet, frozen=True):
     fields: frozenset[Field]
     delivery: Delivery
     rows_max: int
+    provenance: Provenance = Provenance.ON_PLATFORM
+    rounding: int = 0
+    bands: tuple[int, ...] = ()
+    delay_days: int = 0
 
 
 class RuledBalance(Discreet, frozen=True):

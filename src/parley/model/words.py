@@ -106,3 +106,12 @@ class Provenance(StrEnum):
 
     ON_PLATFORM = "on_platform"
     ANY = "any"
+
+
+class Assurance(StrEnum):
+    """How sure the house is of who asks, at this moment. A rule may ask for more than a linked conversation."""
+
+    LINKED = "linked"
+    """The conversation was linked to the customer at her bank, some time ago."""
+    CONFIRMED = "confirmed"
+    """She has just confirmed with strong customer authentication."""

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
-from parley.model.refusals import BudgetSpent, DeliveryUnavailable, NotAllowed, PlatformUnknown
-from parley.model.stages import Permission, Question, Ruling
-from parley.model.words import Delivery, Provenance
+from typing import TypeAlias
+
+from parley.model.grants import Grant
+from parley.model.refusals import BudgetSpent, DeliveryUnavailable, NotAllowed, PlatformUnknown, PolicyDisputed, StepUpNeeded
+from parley.model.stages import Permission, Question, Request, Ruling
+from parley.model.words import Assurance, Delivery, Provenance
+from parley.policy.domain import Data
 from parley.policy.load import Policy
+from parley.policy.table import Verdict, strictest_verdict
 
 DELIVERIES_BUILT = frozenset({Delivery.INLINE})
 """What the channels of this release can carry out. A ruling for another delivery is refused, never weakened to one of these."""
 
+Words: TypeAlias = tuple[str, ...]
 _strictness = tuple(Delivery).index
 
 
@@ -20,21 +26,19 @@ def allows_platform(question: Question, policy: Policy) -> None:
 
 
 def rule(permission: Permission, policy: Policy) -> Ruling:
-    """What the bank allows of the request, how far and how delivered. Raises NotAllowed with the rule's reason, DeliveryUnavailable, or
-    BudgetSpent where a grant leaves no row at all.
+    """What the bank allows of the request, how far and how delivered.
 
-    The stricter of policy and grant always wins. Lookback beyond the rule's limit is refused rather than cut short without a word.
+    Raises NotAllowed with the rule's reason, StepUpNeeded where the customer would have to confirm first, DeliveryUnavailable, BudgetSpent
+    where a grant leaves no row at all, PolicyDisputed where the two engines were seen to disagree.
+
+    The stricter of policy and grant always wins. Lookback beyond the rule's limit is refused rather than cut short without a word. Rows
+    that were not made through the platform are ruled on for themselves: where rule and grant do not both allow them, they stay back and
+    the others may still be shown.
     """
+    if policy.watch.disputed:
+        raise PolicyDisputed()
     request, grant = permission.request, permission.grant
-    verdict = policy.verdict(request.platform, request.channel, request.purpose, request.projection)
-    if verdict is None:
-        raise NotAllowed("no rule allows it")
-    if not verdict.allow:
-        refusal = NotAllowed("forbidden by a rule", plain_words=verdict.reason, rule=verdict.rules[0])
-        refusal.basis = verdict.basis
-        raise refusal
-    if request.projection.reads_transactions and verdict.provenance is not Provenance.ANY:
-        raise NotAllowed("off-platform transactions stay off this platform", rule=verdict.rules[0])
+    verdict, provenance = ruled(request, grant, policy)
     if request.lookback_days > verdict.lookback_days_max:
         raise NotAllowed("further back than the rule allows", rule=verdict.rules[0])
     delivery = min(verdict.delivery, grant.delivery, key=_strictness)
@@ -44,4 +48,51 @@ def rule(permission: Permission, policy: Policy) -> Ruling:
     if request.projection.reads_transactions and rows_max < 1:
         # Asking the bank for no rows would end in "there are no transactions", which is not so.
         raise BudgetSpent(rule=verdict.rules[0])
-    return Ruling(permission, policy.digest, verdict.rules, request.projection.fields, delivery, rows_max)
+    return Ruling(
+        permission,
+        policy.digest,
+        verdict.rules,
+        request.projection.fields,
+        delivery,
+        rows_max,
+        provenance,
+        verdict.rounding,
+        verdict.bands,
+        verdict.delay_days,
+    )
+
+
+def ruled(request: Request, grant: Grant, policy: Policy) -> tuple[Verdict, Provenance]:
+    """The verdict on the request, and whether it holds for rows of any provenance."""
+    if not request.projection.reads_transactions:
+        return allowed(request, Data.ACCOUNT, policy), Provenance.ON_PLATFORM
+    verdict = allowed(request, Data.ON_PLATFORM, policy)
+    if grant.provenance is not Provenance.ANY:
+        return verdict, Provenance.ON_PLATFORM
+    off = looked_up(request, Data.OFF_PLATFORM, request.assurance, policy)
+    if off is None or not off.allow:
+        return verdict, Provenance.ON_PLATFORM
+    return verdict if off is verdict else strictest_verdict(verdict, off), Provenance.ANY
+
+
+def allowed(request: Request, data: Data, policy: Policy) -> Verdict:
+    """The verdict that allows it. Raises NotAllowed, or StepUpNeeded where a confirmed customer would be allowed."""
+    verdict = looked_up(request, data, request.assurance, policy)
+    if verdict is not None and verdict.allow:
+        return verdict
+    if request.assurance is not Assurance.CONFIRMED:
+        confirmed = looked_up(request, data, Assurance.CONFIRMED, policy)
+        if confirmed is not None and confirmed.allow:
+            raise StepUpNeeded(rule=(verdict or confirmed).rules[0])
+    if verdict is None:
+        raise NotAllowed("no rule allows it")
+    refusal = NotAllowed("forbidden by a rule", plain_words=verdict.reason, rule=verdict.rules[0])
+    refusal.basis = verdict.basis
+    raise refusal
+
+
+def looked_up(request: Request, data: Data, assurance: Assurance, policy: Policy) -> Verdict | None:
+    case = (request.platform, request.channel, request.purpose, request.projection, data, assurance)
+    verdict = policy.table.get(case)  # type: ignore[call-overload]  # A plain tuple finds what its named twin finds, at half the cost.
+    policy.watch.saw(case, verdict)
+    return verdict  # type: ignore[no-any-return]

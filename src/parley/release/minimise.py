@@ -12,7 +12,7 @@ from parley.model.ledger import Balance, LinkedAccount, Statement, Transaction, 
 from parley.model.money import UncertainMoney
 from parley.model.refusals import BankUncertain
 from parley.model.stages import Disclosure, RuledBalance, RuledTransaction, RuledValues, Ruling
-from parley.model.words import Field
+from parley.model.words import Field, Provenance
 
 BALANCES = frozenset({Field.BALANCE_AVAILABLE, Field.BALANCE_BOOKED})
 ROW = frozenset({Field.TRANSACTION_AMOUNT, Field.TRANSACTION_DATE, Field.TRANSACTION_STATE})
@@ -62,7 +62,8 @@ def ruled_rows(rows: tuple[Transaction, ...], known: Mapping[str, LinkedAccount]
         return ()
     booked = {(row.ref, row.replaces) for row in rows if row.replaces and row.replaces != row.id}
     inside = [row for row in rows if row.ref in known and order.since <= row.on <= order.until and (row.ref, row.id) not in booked]
-    shown = [row for row in inside if row.state is not TransactionState.REJECTED]
+    anyones = ruling.provenance is Provenance.ANY
+    shown = [row for row in inside if row.state is not TransactionState.REJECTED and (anyones or row.provenance_id is not None)]
     shown.sort(key=attrgetter("on"), reverse=True)
     merchants = Field.TRANSACTION_MERCHANT in fields
     kept = shown[: max(0, ruling.rows_max)]
