@@ -8,11 +8,14 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from enum import StrEnum
+from itertools import product
+from typing import TypeAlias
 
 import msgspec
 
-from parley.model.words import Projection, Purpose
-from parley.policy.load import Key, Policy, Verdict
+from parley.model.words import Projection, Provenance, Purpose
+from parley.policy.domain import Case, Data
+from parley.policy.load import Policy, Verdict
 
 SAYS = frozenset({"allow", "rules", "reason", "basis"})
 """What a verdict says and on what it rests. Everything else in it is a term: how far, how much, how delivered."""
@@ -31,7 +34,7 @@ class Change(msgspec.Struct, frozen=True):
     """One case that is decided otherwise. `terms` names the obligations that differ; None stands for "no rule says anything", which refuses."""
 
     kind: ChangeKind
-    case: Key
+    case: Case
     before: Verdict | None
     after: Verdict | None
     terms: tuple[str, ...] = ()
@@ -52,12 +55,13 @@ class Difference(msgspec.Struct, frozen=True):
 
 
 class GrantShape(msgspec.Struct, frozen=True):
-    """What of a grant decides whether a change concerns it: where, what for, and which projections. Nothing in it names a customer."""
+    """What of a grant decides whether a change concerns it: where, what for, which projections, of which rows. Nothing in it names a customer."""
 
     platform: str
     channel: str
     purpose: Purpose
     projections: frozenset[Projection]
+    provenance: Provenance
 
 
 def difference(old: Policy, new: Policy) -> Difference:
@@ -66,18 +70,27 @@ def difference(old: Policy, new: Policy) -> Difference:
     return Difference(old.digest, new.digest, len(cases), tuple(_changes(old.table, new.table, cases)))
 
 
-def kinds_touching(changes: Iterable[Change]) -> Mapping[Key, ChangeKind]:
-    """By case, for looking up what a grant meets."""
-    return {change.case: change.kind for change in changes}
+Asked: TypeAlias = tuple[str, str, Purpose, Projection, Data]
+"""A case without the assurance, which no grant settles: it is another one from question to question."""
 
 
-def touched(shape: GrantShape, by_case: Mapping[Key, ChangeKind]) -> frozenset[ChangeKind]:
-    """The kinds of change that a grant of this shape would meet."""
-    cases = ((shape.platform, shape.channel, shape.purpose, projection) for projection in shape.projections)
-    return frozenset(kind for case in cases if (kind := by_case.get(case)) is not None)
+def kinds_by_case(changes: Iterable[Change]) -> Mapping[Asked, frozenset[ChangeKind]]:
+    """For looking up what a grant meets."""
+    found: dict[Asked, frozenset[ChangeKind]] = {}
+    for change in changes:
+        asked = change.case[:5]
+        found[asked] = found.get(asked, frozenset()) | {change.kind}
+    return found
 
 
-def _changes(old: Mapping[Key, Verdict], new: Mapping[Key, Verdict], cases: Iterable[Key]) -> Iterator[Change]:
+def touched(shape: GrantShape, by_case: Mapping[Asked, frozenset[ChangeKind]]) -> frozenset[ChangeKind]:
+    """The kinds of change that a question under a grant of this shape can meet. Off-platform rows only concern a grant that lets them out."""
+    data = tuple(Data) if shape.provenance is Provenance.ANY else (Data.ACCOUNT, Data.ON_PLATFORM)
+    asked = product((shape.platform,), (shape.channel,), (shape.purpose,), shape.projections, data)
+    return frozenset[ChangeKind]().union(*(by_case.get(each, frozenset()) for each in asked))
+
+
+def _changes(old: Mapping[Case, Verdict], new: Mapping[Case, Verdict], cases: Iterable[Case]) -> Iterator[Change]:
     for case in cases:
         before, after = old.get(case), new.get(case)
         change = _change(case, before, after)
@@ -85,7 +98,7 @@ def _changes(old: Mapping[Key, Verdict], new: Mapping[Key, Verdict], cases: Iter
             yield change
 
 
-def _change(case: Key, before: Verdict | None, after: Verdict | None) -> Change | None:
+def _change(case: Case, before: Verdict | None, after: Verdict | None) -> Change | None:
     was, will = before is not None and before.allow, after is not None and after.allow
     if was != will:
         return Change(ChangeKind.NEWLY_ALLOWED if will else ChangeKind.NEWLY_REFUSED, case, before, after)
