@@ -18,6 +18,7 @@ from parley.store import SCHEMA_VERSION, FileKeyRing, RecordsNewer, migrate, ope
 from parley.store.migrate import split_statements
 
 TABLES = {
+    "authorizations", "clients", "codes", "seen_tokens", "tokens",
     "attempts", "bank_links", "customers", "gateway_keys", "grants", "links", "revocations_due", "schema_version",
     "sessions", "tombstones",
     "policies", "proposals", "staff", "staff_acts", "staff_passkeys", "staff_sessions", "staff_tickets", "switches",

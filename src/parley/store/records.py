@@ -7,6 +7,7 @@ import secrets
 from parley.model.refusals import Fault
 from parley.store.cabinet import Clock
 from parley.store.cases import Cases
+from parley.store.clients import Clients
 from parley.store.customers import Customers
 from parley.store.disclosures import Disclosures
 from parley.store.driver import Driver, Work
@@ -19,10 +20,11 @@ from parley.store.passkeys import Passkeys
 from parley.store.rulebook import RuleBook
 from parley.store.sittings import Sittings
 from parley.store.sqlite import SqliteDriver
+from parley.store.tokens import Tokens
 from parley.store.vault import GatewayKeys
 
 
-class Records(Cases, Grants, Customers, Sittings, Passkeys, Disclosures, Officers, RuleBook, Handovers):
+class Records(Cases, Grants, Customers, Sittings, Passkeys, Disclosures, Officers, RuleBook, Handovers, Clients, Tokens):
     """All drawers in one: implements `parley.release.ports.Records`, `parley.authorization.ports.SessionRecords` and `LinkRecords`.
 
     Every method may raise RecordsUnavailable (the database is out of reach; nothing was changed, or it cannot be known) beside its own.
