@@ -78,6 +78,6 @@ def test_what_a_gateway_asks_for_honestly_is_not_forbidden() -> None:
 
 
 def test_the_list_of_kinds_is_closed() -> None:
-    kinds = "release refusal policy grant revoke erasure manifest canary incident heartbeat key build aggregate grantmap"
+    kinds = "release refusal policy grant revoke erasure manifest canary incident heartbeat key build aggregate grantmap switch staff"
     assert set(kinds.split()) == KINDS
     assert check_entry(heartbeat(600), "heartbeat") == ("heartbeat", 600)
