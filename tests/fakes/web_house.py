@@ -357,7 +357,7 @@ def build_house(origin: str, *, throttle: Throttle | None = None, **changes: Any
         door=bank,
         home=Errand(Origin.CHAT, "web", "web", Asker("Brook Bank web chat")),
         offers=offers,
-        endings={Origin.CHAT: ChatEnding(desk.approve)},
+        endings={Origin.CHAT: ChatEnding(desk.approve), **changes.pop("endings", {})},
         clock=clock,
     )
     pairing = PairingDesk(records=records, session_records=records, sessions=sessions, clock=clock)
