@@ -174,14 +174,14 @@ def test_the_assertion_is_for_this_bank_alone_once_and_a_minute() -> None:
         lambda issuer: back(issuer, session_state="a" * 5000),
     ],
 )
-def test_a_forged_return_sends_nothing_to_any_token_endpoint(params: Callable[[str], list[tuple[str, str]]]) -> None:
+def test_C1_B3_a_forged_return_sends_nothing_to_any_token_endpoint(params: Callable[[str], list[tuple[str, str]]]) -> None:
     door = Door()
     outcome = at(door, lambda client: client.finish(params(door.bank.url), "the-state", "v" * 43))
     assert type(outcome) is ForgedMessage
     assert not door.bank.asked
 
 
-def test_a_code_for_one_bank_is_never_carried_to_another() -> None:
+def test_C1_C13_a_code_for_one_bank_is_never_carried_to_another() -> None:
     honest, hostile = Door(), Door()
 
     async def inside() -> None:

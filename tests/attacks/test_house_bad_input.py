@@ -133,7 +133,7 @@ def test_a_body_without_end_is_cut_off_at_its_limit(house: RunningHouse) -> None
 
 
 @pytest.mark.timeout(60)
-def test_who_dawdles_is_shown_the_door_while_others_are_served(house: RunningHouse) -> None:
+def test_C17_who_dawdles_is_shown_the_door_while_others_are_served(house: RunningHouse) -> None:
     """A head, a body or nothing at all that never comes to its end must not hold a connection for ever."""
     host, port = urlsplit(house.url).hostname, urlsplit(house.url).port
     head = f"POST /chat/ask HTTP/1.1\r\nhost: {host}:{port}\r\ncontent-type: application/json\r\n"
@@ -354,7 +354,7 @@ def test_a_consent_form_counts_once(house: RunningHouse) -> None:
         ({"account": []}, 422, ""),
     ],
 )
-def test_a_consent_form_that_was_changed_grants_nothing(house: RunningHouse, changes: dict[str, list[str]], status: int, code: str) -> None:
+def test_C20_a_consent_form_that_was_changed_grants_nothing(house: RunningHouse, changes: dict[str, list[str]], status: int, code: str) -> None:
     async def story() -> None:
         async with SteppingVisitor(house.url) as visitor:
             person = house.customer("noor")
@@ -404,7 +404,7 @@ def impatient_house(tmp_path_factory: pytest.TempPathFactory) -> Any:
 
 
 @pytest.mark.parametrize("fault", FAULTS)
-def test_whatever_the_bank_does_the_customer_hears_a_clear_no_and_next_time_an_answer(impatient_house: RunningHouse, fault: str) -> None:
+def test_B36_whatever_the_bank_does_the_customer_hears_a_clear_no_and_next_time_an_answer(impatient_house: RunningHouse, fault: str) -> None:
     house = impatient_house
 
     async def story() -> None:

@@ -72,7 +72,7 @@ def code_of(seen: Seen) -> str:
         ({"cookies": False}, 401, "session_unknown"),
     ],
 )
-def test_a_form_that_is_not_ours_starts_no_link(house: House, change: dict[str, Any], status: int, code: str) -> None:
+def test_C2_a_form_that_is_not_ours_starts_no_link(house: House, change: dict[str, Any], status: int, code: str) -> None:
     visitor = Visitor(house.origin)
     csrf = visitor.open_chat()
     if change.get("cookies") is False:
@@ -83,7 +83,7 @@ def test_a_form_that_is_not_ours_starts_no_link(house: House, change: dict[str, 
     assert len(house.records.attempts) == before
 
 
-def test_too_many_fields_are_refused(house: House) -> None:
+def test_C17_too_many_fields_are_refused(house: House) -> None:
     visitor = Visitor(house.origin)
     fields = {"csrf": visitor.open_chat(), "account": [str(each) for each in range(300)]}
     assert code_of(visitor.post_form("/link", fields)) == "body_wrong_shape"
@@ -106,7 +106,7 @@ def test_too_many_fields_are_refused(house: House) -> None:
         ({"days": ["1", "365"]}, "body_wrong_shape"),
     ],
 )
-def test_a_decision_that_the_page_could_not_send_decides_nothing(house: House, change: dict[str, Any], code: str) -> None:
+def test_C2_a_decision_that_the_page_could_not_send_decides_nothing(house: House, change: dict[str, Any], code: str) -> None:
     visitor, page = consent_page(house)
     seen = visitor.post_form("/consent", visitor.consent_fields(page, **change))
     assert (seen.status in (409, 422), code_of(seen)) == (True, code)
@@ -114,7 +114,7 @@ def test_a_decision_that_the_page_could_not_send_decides_nothing(house: House, c
 
 
 @pytest.mark.parametrize("missing", ["parley", "parley-trip", "parley-consent"])
-def test_a_decision_needs_every_cookie_of_the_page(house: House, missing: str) -> None:
+def test_C2_a_decision_needs_every_cookie_of_the_page(house: House, missing: str) -> None:
     visitor, page = consent_page(house)
     fields = visitor.consent_fields(page)
     visitor.jar.pop(missing)
@@ -122,13 +122,13 @@ def test_a_decision_needs_every_cookie_of_the_page(house: House, missing: str) -
     assert house.desk.approvals == []
 
 
-def test_a_forged_decision_does_not_use_up_the_customers_page(house: House) -> None:
+def test_C2_a_forged_decision_does_not_use_up_the_customers_page(house: House) -> None:
     visitor, page = consent_page(house)
     assert code_of(visitor.post_form("/consent", visitor.consent_fields(page, once="forged"))) == "form_stale"
     assert visitor.post_form("/consent", visitor.consent_fields(page)).status == 303
 
 
-def test_a_decision_counts_once_and_the_back_button_is_told_so(house: House) -> None:
+def test_C19_a_decision_counts_once_and_the_back_button_is_told_so(house: House) -> None:
     visitor, page = consent_page(house)
     fields, jar = visitor.consent_fields(page), dict(visitor.jar)
     assert visitor.post_form("/consent", fields).status == 303
@@ -138,7 +138,7 @@ def test_a_decision_counts_once_and_the_back_button_is_told_so(house: House) -> 
     assert len(house.desk.approvals) == 1
 
 
-def test_only_the_page_shown_last_can_be_answered(house: House) -> None:
+def test_C20_only_the_page_shown_last_can_be_answered(house: House) -> None:
     visitor, first = consent_page(house)
     old_jar = dict(visitor.jar)
     second = visitor.get("/consent")
@@ -149,13 +149,13 @@ def test_only_the_page_shown_last_can_be_answered(house: House) -> None:
     assert visitor.post_form("/consent", visitor.consent_fields(second)).status == 303
 
 
-def test_a_consent_page_left_open_too_long_is_stale(house: House) -> None:
+def test_C20_a_consent_page_left_open_too_long_is_stale(house: House) -> None:
     visitor, page = consent_page(house)
     house.clock.pass_by(timedelta(minutes=16))
     assert code_of(visitor.post_form("/consent", visitor.consent_fields(page))) == "form_stale"
 
 
-def test_nothing_is_decided_by_following_an_address(house: House) -> None:
+def test_C2_nothing_is_decided_by_following_an_address(house: House) -> None:
     visitor, page = consent_page(house)
     for path in ("/link", "/consent", "/signout"):
         visitor.get(f"{path}?" + urlencode(visitor.consent_fields(page), doseq=True))
@@ -165,7 +165,7 @@ def test_nothing_is_decided_by_following_an_address(house: House) -> None:
 # C3, C4: other people's browsers.
 
 
-def test_a_callback_in_another_browser_links_nobody_and_costs_no_token_call(house: House) -> None:
+def test_C3_a_callback_in_another_browser_links_nobody_and_costs_no_token_call(house: House) -> None:
     attacker, victim = Visitor(house.origin), Visitor(house.origin)
     state = attacker.set_out()
     victim.open_chat()
@@ -174,13 +174,13 @@ def test_a_callback_in_another_browser_links_nobody_and_costs_no_token_call(hous
     assert house.bank.finished == 0
 
 
-def test_a_callback_without_any_session_links_nobody(house: House) -> None:
+def test_C2_a_callback_without_any_session_links_nobody(house: House) -> None:
     state = Visitor(house.origin).set_out()
     assert Visitor(house.origin).come_back(state, house.bank.issue(state)).status == 410
     assert house.bank.finished == 0
 
 
-def test_a_state_works_once(house: House) -> None:
+def test_B2_a_state_works_once(house: House) -> None:
     visitor = Visitor(house.origin)
     state = visitor.set_out()
     assert visitor.come_back(state, house.bank.issue(state)).status == 303
@@ -189,7 +189,7 @@ def test_a_state_works_once(house: House) -> None:
 
 
 @pytest.mark.parametrize("query", ["", "state=", "state=a&state=b", "state=" + "x" * 600, "code=x", "state=%ff%fe", "error=access_denied", "&" * 300])
-def test_a_callback_without_a_state_of_ours_is_refused(house: House, query: str) -> None:
+def test_B2_a_callback_without_a_state_of_ours_is_refused(house: House, query: str) -> None:
     visitor = Visitor(house.origin)
     visitor.open_chat()
     seen = visitor.get(f"/link/callback?{query}")
@@ -198,7 +198,7 @@ def test_a_callback_without_a_state_of_ours_is_refused(house: House, query: str)
     assert house.bank.finished == 0
 
 
-def test_another_sessions_consent_cookie_shows_nothing(house: House) -> None:
+def test_C12_another_sessions_consent_cookie_shows_nothing(house: House) -> None:
     victim, page = consent_page(house)
     attacker = Visitor(house.origin)
     attacker.open_chat()
@@ -208,7 +208,7 @@ def test_another_sessions_consent_cookie_shows_nothing(house: House) -> None:
     assert page.status == 200
 
 
-def test_the_code_of_somebody_elses_trip_is_not_taken(house: House) -> None:
+def test_C3_the_code_of_somebody_elses_trip_is_not_taken(house: House) -> None:
     attacker, victim = Visitor(house.origin), Visitor(house.origin)
     stolen = house.bank.issue(attacker.set_out())
     assert code_of(victim.come_back(victim.set_out(), stolen)) == "link_expired"
@@ -217,14 +217,14 @@ def test_the_code_of_somebody_elses_trip_is_not_taken(house: House) -> None:
 # C20: the text.
 
 
-def test_a_text_that_changed_between_display_and_decision_is_refused(house: House) -> None:
+def test_C20_a_text_that_changed_between_display_and_decision_is_refused(house: House) -> None:
     visitor, page = consent_page(house)
     house.offers.offer = replace(OFFER, lookback_days=365)
     assert code_of(visitor.post_form("/consent", visitor.consent_fields(page))) == "form_stale"
     assert house.desk.approvals == []
 
 
-def test_an_account_that_appeared_since_is_a_changed_text(house: House) -> None:
+def test_C20_an_account_that_appeared_since_is_a_changed_text(house: House) -> None:
     visitor, page = consent_page(house)
     bank, tokens, accounts = house.records.links["customer-of-ada"]
     house.records.links["customer-of-ada"] = (bank, tokens, (*accounts, account("New", "1111")))
@@ -246,7 +246,7 @@ def test_an_account_that_appeared_since_is_a_changed_text(house: House) -> None:
         "\u200b\u200b",
     ],
 )
-def test_a_hostile_account_name_is_only_ever_text(house: House, name: str) -> None:
+def test_C20_a_hostile_account_name_is_only_ever_text(house: House, name: str) -> None:
     house.bank.chosen = (account(name, "4<4\u202e1"), *ACCOUNTS)
     _, page = consent_page(house)
     assert "<script>" not in page.text
@@ -259,7 +259,7 @@ def test_a_hostile_account_name_is_only_ever_text(house: House, name: str) -> No
 
 
 @given(st.text(max_size=200), st.text(max_size=8), st.sampled_from(AccountKind))
-def test_every_account_name_makes_one_clean_line_of_the_text(name: str, mask: str, kind: AccountKind) -> None:
+def test_C20_every_account_name_makes_one_clean_line_of_the_text(name: str, mask: str, kind: AccountKind) -> None:
     text = consent_text(OFFER, (account(name, mask, kind),), None)
     label, note = text.accounts[0].label, text.accounts[0].note
     assert 0 < len(label) <= 40
@@ -287,7 +287,7 @@ def test_a_bank_that_fails_is_a_fault_and_not_a_link(house: House, failure: Call
     assert code_of(seen) == failure.code  # type: ignore[attr-defined]
 
 
-def test_what_breaks_unforeseen_in_linking_says_nothing_of_itself(house: House) -> None:
+def test_C16_what_breaks_unforeseen_in_linking_says_nothing_of_itself(house: House) -> None:
     house.bank.fail_with = ZeroDivisionError("secret-token")
     visitor = Visitor(house.origin)
     state = visitor.set_out()
@@ -326,7 +326,7 @@ def test_saying_no_at_the_bank_is_friendly_and_links_nothing(house: House) -> No
     assert "Nothing was linked" in unescape(seen.text)
 
 
-def test_pages_never_echo_what_the_query_says(house: House) -> None:
+def test_C7_pages_never_echo_what_the_query_says(house: House) -> None:
     visitor = Visitor(house.origin)
     visitor.open_chat()
     seen = visitor.get("/link/callback?" + urlencode({"error_description": "<b>Call 555</b>", "error": "Call555", "state": "x"}))
@@ -370,7 +370,7 @@ def test_a_terminal_is_linked_through_a_browser_and_only_the_terminal(house: Hou
 
 
 @pytest.mark.parametrize("number", ["000000", "", "1", "x" * 100])
-def test_a_wrong_number_ends_the_pairing(house: House, number: str) -> None:
+def test_C4_a_wrong_number_ends_the_pairing(house: House, number: str) -> None:
     terminal, headers = start_terminal(house)
     path, right = pair(house, terminal, headers)
     browser = Visitor(house.origin)
@@ -381,7 +381,7 @@ def test_a_wrong_number_ends_the_pairing(house: House, number: str) -> None:
     assert browser.get(path).status == 410
 
 
-def test_a_pairing_runs_out(house: House) -> None:
+def test_C4_a_pairing_runs_out(house: House) -> None:
     terminal, headers = start_terminal(house)
     path, number = pair(house, terminal, headers)
     browser = Visitor(house.origin)
@@ -390,7 +390,7 @@ def test_a_pairing_runs_out(house: House) -> None:
     assert code_of(browser.post_form(path, {"csrf": csrf, "number": number})) == "link_expired"
 
 
-def test_another_site_cannot_confirm_a_pairing(house: House) -> None:
+def test_C2_another_site_cannot_confirm_a_pairing(house: House) -> None:
     terminal, headers = start_terminal(house)
     path, number = pair(house, terminal, headers)
     browser = Visitor(house.origin)

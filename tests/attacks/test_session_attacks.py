@@ -29,7 +29,7 @@ def link(house: House, visitor: Visitor) -> None:
     assert visitor.post_form("/consent", visitor.consent_fields(visitor.get("/consent"))).status == 303
 
 
-def test_a_session_planted_before_linking_is_worth_nothing_after(house: House) -> None:
+def test_C23_B17_a_session_planted_before_linking_is_worth_nothing_after(house: House) -> None:
     attacker, victim = Visitor(house.origin), Visitor(house.origin)
     csrf = attacker.open_chat()
     victim.jar = dict(attacker.jar)
@@ -39,7 +39,7 @@ def test_a_session_planted_before_linking_is_worth_nothing_after(house: House) -
     assert victim.ask("balance?", victim.open_chat()).json["outcome"] == "answered"
 
 
-def test_renewal_keeps_the_conversation_and_its_absolute_end(house: House) -> None:
+def test_B17_renewal_keeps_the_conversation_and_its_absolute_end(house: House) -> None:
     visitor = Visitor(house.origin)
     visitor.open_chat()
     (before,) = house.records.sessions.values()
@@ -51,7 +51,7 @@ def test_renewal_keeps_the_conversation_and_its_absolute_end(house: House) -> No
     assert after.expires_at == before.expires_at
 
 
-def test_after_signing_out_the_cookie_is_worth_nothing(house: House) -> None:
+def test_C23_B17_after_signing_out_the_cookie_is_worth_nothing(house: House) -> None:
     visitor = Visitor(house.origin)
     link(house, visitor)
     csrf, kept = visitor.open_chat(), dict(visitor.jar)
@@ -63,7 +63,7 @@ def test_after_signing_out_the_cookie_is_worth_nothing(house: House) -> None:
 
 
 @pytest.mark.parametrize("fields", [{}, {"csrf": "wrong"}])
-def test_nobody_else_can_sign_her_out(house: House, fields: dict[str, str]) -> None:
+def test_C2_nobody_else_can_sign_her_out(house: House, fields: dict[str, str]) -> None:
     visitor = Visitor(house.origin)
     csrf = visitor.open_chat()
     assert visitor.post_form("/signout", fields).status == 409
@@ -72,7 +72,7 @@ def test_nobody_else_can_sign_her_out(house: House, fields: dict[str, str]) -> N
     assert visitor.open_chat() == csrf
 
 
-def test_a_session_ends_after_twelve_hours_whatever_happens_in_it(house: House) -> None:
+def test_B17_a_session_ends_after_twelve_hours_whatever_happens_in_it(house: House) -> None:
     visitor = Visitor(house.origin)
     csrf = visitor.open_chat()
     for _ in range(11):
@@ -93,7 +93,7 @@ def test_the_records_never_hold_a_token(house: House) -> None:
     assert hash_token(token) in house.records.sessions
 
 
-def test_the_cookie_is_out_of_reach_of_scripts_and_other_sites(house: House) -> None:
+def test_B1_B19_the_cookie_is_out_of_reach_of_scripts_and_other_sites(house: House) -> None:
     line = Visitor(house.origin).get("/").cookies["parley"]
     assert "HttpOnly" in line
     assert "SameSite=Lax" in line
@@ -105,7 +105,7 @@ def test_the_cookie_is_out_of_reach_of_scripts_and_other_sites(house: House) -> 
     assert "SameSite=Strict" in visitor.get("/consent").cookies["parley-consent"]
 
 
-def test_no_token_or_secret_shows_in_what_is_printed(house: House) -> None:
+def test_C16_no_token_or_secret_shows_in_what_is_printed(house: House) -> None:
     visitor = Visitor(house.origin)
     csrf = visitor.open_chat()
     (session,) = house.records.sessions.values()
@@ -113,7 +113,7 @@ def test_no_token_or_secret_shows_in_what_is_printed(house: House) -> None:
     assert session.conversation not in repr(session)
 
 
-def test_a_flood_of_first_visits_is_slowed_and_leaves_few_rows() -> None:
+def test_B32_C17_a_flood_of_first_visits_is_slowed_and_leaves_few_rows() -> None:
     with running_house(throttle=Throttle(per_second=1, burst=5)) as house:
         statuses = [Visitor(house.origin).get("/").status for _ in range(8)]
         assert statuses == [200] * 5 + [429] * 3
@@ -147,7 +147,7 @@ def test_no_cookie_line_whatever_breaks_its_reader(line: str) -> None:
 
 
 @pytest.mark.parametrize("line", ["parley=a; parley=b", "parley=a;parley=a", "xparley=a", "Parley=a", ""])
-def test_a_doubtful_cookie_is_none(line: str) -> None:
+def test_C23_a_doubtful_cookie_is_none(line: str) -> None:
     assert read_cookie({"cookie": line}, "parley") is None
 
 

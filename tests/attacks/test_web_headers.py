@@ -46,7 +46,7 @@ def test_the_list_of_addresses_is_complete(house: House) -> None:
 
 
 @pytest.mark.parametrize("address", ADDRESSES)
-def test_every_response_is_protected(house: House, address: str) -> None:
+def test_B34_every_response_is_protected(house: House, address: str) -> None:
     for method in ("GET", "POST", "DELETE"):
         seen = Visitor(house.origin).send(method, address)
         policy = seen.header("content-security-policy") or ""
@@ -66,7 +66,7 @@ def test_every_response_is_protected(house: House, address: str) -> None:
 
 
 @pytest.mark.parametrize(("address", "known"), ADDRESSES.items())
-def test_unknown_methods_are_refused(house: House, address: str, known: set[str]) -> None:
+def test_B34_unknown_methods_are_refused(house: House, address: str, known: set[str]) -> None:
     for method in set(METHODS) - known:
         seen = Visitor(house.origin).send(method, address)
         assert seen.status == (405 if known else 404)
@@ -87,7 +87,7 @@ def test_static_files_have_their_type_and_are_kept_by_their_hash(house: House) -
         assert "immutable" in (seen.header("cache-control") or "")
 
 
-def test_pages_hold_no_inline_script_style_or_handler_and_nothing_from_elsewhere(house: House) -> None:
+def test_B19_pages_hold_no_inline_script_style_or_handler_and_nothing_from_elsewhere(house: House) -> None:
     visitor = Visitor(house.origin)
     state = visitor.set_out("balance")
     visitor.come_back(state, house.bank.issue(state))
@@ -100,7 +100,7 @@ def test_pages_hold_no_inline_script_style_or_handler_and_nothing_from_elsewhere
         assert "https://" not in page.text
 
 
-def test_on_https_the_cookies_and_headers_are_the_strict_ones() -> None:
+def test_B19_on_https_the_cookies_and_headers_are_the_strict_ones() -> None:
     house = build_house("https://chat.brook.example")
     assert house.sessions.cookie_name == "__Host-parley"
     assert "; Secure" in house.sessions.set_cookie("__Host-parley", "x", life=house.clock.now - house.clock.now)
@@ -108,7 +108,7 @@ def test_on_https_the_cookies_and_headers_are_the_strict_ones() -> None:
     assert b"strict-transport-security" not in dict(security_headers("http://127.0.0.1:1", ()))
 
 
-def test_headers_beyond_measure_are_refused(house: House) -> None:
+def test_C17_headers_beyond_measure_are_refused(house: House) -> None:
     assert Visitor(house.origin).get("/", **{f"x-{index}": "v" * 4000 for index in range(12)}).status in (400, 431)
 
 

@@ -106,17 +106,17 @@ def test_a_request_that_our_page_would_not_send_is_refused_before_it_is_read(
     assert house.desk.asked == []
 
 
-def test_another_sessions_csrf_token_is_a_forgery(visitor: Visitor, house: House) -> None:
+def test_C2_another_sessions_csrf_token_is_a_forgery(visitor: Visitor, house: House) -> None:
     assert send(visitor, message(), x_parley_csrf=Visitor(house.origin).open_chat()) == (403, "forged_message")
 
 
-def test_two_session_cookies_are_no_session(visitor: Visitor) -> None:
+def test_C23_two_session_cookies_are_no_session(visitor: Visitor) -> None:
     visitor.open_chat()
     planted = f"parley={visitor.jar['parley']}; parley=planted"
     assert send(visitor, message(), cookie=planted) == (401, "session_unknown")
 
 
-def test_ten_megabytes_are_answered_without_being_read(house: House) -> None:
+def test_B30_C17_ten_megabytes_are_answered_without_being_read(house: House) -> None:
     place = urlsplit(house.origin)
     with socket.create_connection((place.hostname, place.port), timeout=10) as line:
         line.sendall(b"POST /chat/ask HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 10485760\r\n\r\n" + b" " * 9000)
@@ -131,7 +131,7 @@ def test_who_sends_ten_megabytes_all_the_same_reads_a_clear_error(visitor: Visit
     assert (form.status, "body_too_large" in form.text) == (413, True)
 
 
-def test_an_endless_body_without_a_length_is_cut_off(house: House) -> None:
+def test_B30_C17_an_endless_body_without_a_length_is_cut_off(house: House) -> None:
     place = urlsplit(house.origin)
     with socket.create_connection((place.hostname, place.port), timeout=10) as line:
         line.sendall(b"POST /chat/ask HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n")
@@ -148,7 +148,7 @@ def read_answer(line: socket.socket) -> bytes:
     return answer
 
 
-def test_what_breaks_unforeseen_says_nothing_of_itself(visitor: Visitor, house: House) -> None:
+def test_C16_what_breaks_unforeseen_says_nothing_of_itself(visitor: Visitor, house: House) -> None:
     assert send(visitor, message(text="explode")) == (503, "internal")
     assert house.faults[-1] == "ZeroDivisionError"
     assert not any("4417" in each for each in house.faults)
@@ -167,7 +167,7 @@ def test_control_characters_never_reach_the_road(visitor: Visitor, house: House)
     assert house.desk.asked == ["bal ance [31m please now"]
 
 
-def test_a_receipt_is_only_for_the_conversation_that_was_answered(visitor: Visitor, house: House) -> None:
+def test_C12_a_receipt_is_only_for_the_conversation_that_was_answered(visitor: Visitor, house: House) -> None:
     mine, other = visitor, Visitor(house.origin)
     mine.open_chat(), other.open_chat()
     conversation = next(s.conversation for s in house.records.sessions.values() if s.csrf == mine.open_chat())
