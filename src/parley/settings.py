@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 from pathlib import Path
-from typing import Annotated, Any, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
@@ -57,6 +57,9 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
         "afford",
     )
     banks: Annotated[tuple[BankSettings, ...], Meta(description="The bank that customers link: one for now.", min_length=1, max_length=1)]
+    bank_http: Annotated[
+        Literal["own", "aiohttp"], Meta(description="HTTP client towards the banks: our own, or aiohttp for a bank whose server it cannot read.")
+    ] = "own"
     log_origin: Annotated[str, Meta(description="Name of the log in every checkpoint; never changed once the log exists.")] = "parley.example/log"
     log_deadline_seconds: Annotated[float, Meta(description="How long a release waits for the log before it fails closed.", gt=0, le=30)] = 2.0
     grant_days: Annotated[int, Meta(description="Days that the consent page proposes; the hard cap is 365.", ge=1, le=365)] = 90

@@ -18,7 +18,7 @@ from joserfc.jwk import KeySet
 
 from parley.authorization.bank_client import BadClientSettings, BankClient, BankClientSettings, challenge_of, metadata_url
 from parley.authorization.client_key import BadKeyFile, ClientKey
-from parley.banks.transport import AiohttpTransport
+from parley.banks.pool import PooledTransport
 from parley.model.grants import BankTokens
 from parley.model.refusals import (
     BankBusy,
@@ -99,7 +99,7 @@ def at(door: Door, use: Callable[[BankClient], Awaitable[Any]], seconds: float =
     """The outcome of using a client at this bank: a value, or the Refusal or Fault. Anything else fails the test at once."""
 
     async def inside() -> Any:
-        async with running(door.bank), AiohttpTransport() as transport:
+        async with running(door.bank), PooledTransport() as transport:
             client = BankClient(BankClientSettings("bank", door.bank.url, "parley", BACK, seconds=seconds), KEY, transport, lambda: NOW)
             try:
                 outcome = await use(client)
@@ -185,7 +185,7 @@ def test_C1_C13_a_code_for_one_bank_is_never_carried_to_another() -> None:
     honest, hostile = Door(), Door()
 
     async def inside() -> None:
-        async with running(honest.bank), running(hostile.bank), AiohttpTransport() as transport:
+        async with running(honest.bank), running(hostile.bank), PooledTransport() as transport:
             clients = [
                 BankClient(BankClientSettings("bank", door.bank.url, "parley", BACK), KEY, transport, lambda: NOW) for door in (honest, hostile)
             ]

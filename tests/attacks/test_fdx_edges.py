@@ -21,7 +21,7 @@ from parley.banks.fdx.reads import retry_after
 from parley.banks.fdx.rows import RowReader
 from parley.banks.fdx.signs import SignRules
 from parley.banks.fdx.wire import Page, Row
-from parley.banks.transport import AiohttpTransport
+from parley.banks.pool import PooledTransport
 from parley.model.extensions import BankCredential, Order
 from parley.model.ledger import AccountKind, AccountStatus, LinkedAccount, Quality
 from parley.model.money import EXPONENTS, UncertainMoney, money_from_decimal
@@ -215,7 +215,7 @@ def at(script: list[Told], use: Callable[[FdxBank, Clock, list[float], HostileBa
             slept.append(seconds)
 
         clock = Clock()
-        async with running(HostileBank(answer)) as hostile, AiohttpTransport() as transport:
+        async with running(HostileBank(answer)) as hostile, PooledTransport() as transport:
             fdx = FdxBank(FdxSettings("b", f"{hostile.url}/fdx/v6", **settings), transport, clock, sleep=sleep, chance=lambda: 0.5)
             await use(fdx, clock, slept, hostile)
             assert not hostile.mistakes
@@ -416,7 +416,7 @@ def test_ids_of_two_banks_or_accounts_never_meet() -> None:
 def test_the_transport_itself_keeps_no_cookie_where_a_host_has_a_name() -> None:
     async def inside() -> None:
         told = Told(b"{}", 200, {"set-cookie": "track=customer; Path=/"})
-        async with running(HostileBank(lambda asked: told)) as hostile, AiohttpTransport() as transport:
+        async with running(HostileBank(lambda asked: told)) as hostile, PooledTransport() as transport:
             for _ in range(2):
                 await transport.get(hostile.url.replace("127.0.0.1", "localhost"), {}, seconds=2.0, bytes_max=1000)
             assert len(hostile.asked) == 2 and "cookie" not in hostile.asked[1].headers

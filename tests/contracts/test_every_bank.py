@@ -14,10 +14,12 @@ from datetime import UTC, date, datetime
 from pathlib import Path
 from time import monotonic
 from types import ModuleType
+from typing import TypeAlias
 
 import pytest
 
 import parley.banks
+from parley.banks.pool import PooledTransport
 from parley.banks.transport import AiohttpTransport
 from parley.model.extensions import Bank, BankCredential, Order
 from parley.model.ledger import AccountKind, AccountStatus, LinkedAccount, Quality, Statement, TransactionState
@@ -51,13 +53,18 @@ def harness(folder: str) -> ModuleType:
     return importlib.import_module(f"tests.contracts.banks.{folder}")
 
 
-def attack(folder: str, case: str, use: Callable[[Bank], Awaitable[object]], mischief: str | None = None) -> tuple[object, HostileBank]:
+Way: TypeAlias = type[PooledTransport] | type[AiohttpTransport]
+
+
+def attack(
+    folder: str, case: str, use: Callable[[Bank], Awaitable[object]], mischief: str | None = None, way: Way = PooledTransport
+) -> tuple[object, HostileBank]:
     """The outcome (a value, or the exception) of using the connector while the bank behaves like this. Anything unnamed fails at once."""
 
     async def inside() -> tuple[object, HostileBank]:
         module = harness(folder)
         hostile = HostileBank(module.answer(case), WIRE_MISCHIEF[mischief] if mischief else None)
-        async with running(hostile), AiohttpTransport() as transport:
+        async with running(hostile), way() as transport:
             bank: Bank = module.make(hostile.url, transport, lambda: NOW)
             started = monotonic()
             try:
@@ -252,7 +259,8 @@ def test_nobody_is_linked_whom_the_bank_does_not_name(folder: str) -> None:
 
 @pytest.mark.parametrize("folder", FOLDERS)
 @pytest.mark.parametrize("mischief", WIRE_MISCHIEF)
-def test_whatever_comes_over_the_wire_ends_in_a_named_refusal_and_in_time(folder: str, mischief: str) -> None:
+@pytest.mark.parametrize("way", [PooledTransport, AiohttpTransport])
+def test_whatever_comes_over_the_wire_ends_in_a_named_refusal_and_in_time(folder: str, mischief: str, way: Way) -> None:
     async def all_doors(bank: Bank) -> object:
         """All three doors at once; the answer is what each said."""
 
@@ -266,13 +274,13 @@ def test_whatever_comes_over_the_wire_ends_in_a_named_refusal_and_in_time(folder
             through(bank.fetch(CREDENTIAL, order())), through(bank.owner(CREDENTIAL, FIRST)), through(bank.accounts(CREDENTIAL, FIRST))
         )
 
-    outcomes, hostile = attack(folder, "good", all_doors, mischief)
+    outcomes, hostile = attack(folder, "good", all_doors, mischief, way)
     assert isinstance(outcomes, list)
     for outcome in outcomes:
         assert isinstance(outcome, Fault | LinkLost), outcome
         said = "".join(traceback.format_exception(outcome)) + repr(outcome)
         assert not [secret for secret in SECRETS if secret in said]
-    # Five reads with two more tries each; the HTTP library silently asks once more where a connection ends before any answer.
+    # Five reads with two more tries each; aiohttp silently asks once more where a connection ends before any answer.
     assert len(hostile.asked) <= 5 * 3 * 2
     assert _named(mischief, outcomes[0])
 
@@ -301,7 +309,7 @@ def test_a_customer_who_left_at_the_bank_is_asked_to_link_again(folder: str) -> 
     async def inside() -> int:
         module = harness(folder)
         lost: Told = module.LINK_LOST
-        async with running(HostileBank(lambda asked: lost)) as hostile, AiohttpTransport() as transport:
+        async with running(HostileBank(lambda asked: lost)) as hostile, PooledTransport() as transport:
             bank: Bank = module.make(hostile.url, transport, lambda: NOW)
             for door in (bank.fetch(CREDENTIAL, order()), bank.owner(CREDENTIAL, FIRST), bank.accounts(CREDENTIAL, FIRST)):
                 with pytest.raises(LinkLost):

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from parley.banks.fdx import FdxBank, FdxSettings
-from parley.banks.transport import AiohttpTransport
+from parley.banks.pool import PooledTransport
 from parley.model.extensions import BankCredential, Order
 from parley.model.ledger import AccountKind, AccountStatus, LinkedAccount, Quality, Statement
 from parley.model.refusals import BankNonsense, BankUncertain, Fault
@@ -41,7 +41,7 @@ def read(file: str, asked: LinkedAccount | None, fields: frozenset[Field] = froz
         return Told(b'{"accounts":[],"transactions":[]}' if further else body)
 
     async def inside() -> object:
-        async with running(HostileBank(answer)) as bank, AiohttpTransport() as transport:
+        async with running(HostileBank(answer)) as bank, PooledTransport() as transport:
             fdx = FdxBank(FdxSettings("mc", f"{bank.url}/fdx/v6", currency_default=currency_default), transport, lambda: NOW)
             try:
                 if asked is None:

@@ -14,7 +14,7 @@ import pytest
 from parley.authorization.bank_client import BankClient, BankClientSettings
 from parley.authorization.client_key import ClientKey
 from parley.banks.fdx import FdxBank, FdxSettings, derived_id
-from parley.banks.transport import AiohttpTransport
+from parley.banks.pool import PooledTransport
 from parley.model.extensions import BankCredential, Order
 from parley.model.grants import BankTokens
 from parley.model.ledger import LinkedAccount, Quality, Statement, TransactionState
@@ -48,7 +48,7 @@ class Gateway:
 
     def run(self, use: Any) -> Any:
         async def inside() -> Any:
-            async with AiohttpTransport() as transport:
+            async with PooledTransport() as transport:
                 settings = FdxSettings(
                     name="larkspur", base_url=f"{self.url}/fdx/v6", page_limit=self.page_limit, request_seconds=self.request_seconds
                 )

@@ -9,10 +9,10 @@ from importlib.resources import files
 from pathlib import Path
 
 from parley.app.log_port import HouseLog
-from parley.banks.transport import AiohttpTransport
 from parley.guard import Guard, PolicyInForce
 from parley.log.client import NotaryClient
 from parley.model.extensions import Offering
+from parley.model.transport import Transport
 from parley.policy import Policy
 from parley.settings import Settings
 from parley.store import Records
@@ -29,7 +29,7 @@ class Frame:
     records: Records
     notary: NotaryClient
     log: HouseLog
-    transport: AiohttpTransport
+    transport: Transport
     policy: Callable[[], Policy]
     policies: PolicyInForce
     guard: Guard

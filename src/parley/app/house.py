@@ -24,6 +24,7 @@ from parley.app.publish import log_routes
 from parley.app.road import road
 from parley.app.web_desk import WebDesk
 from parley.authorization.grants import GrantDesk
+from parley.banks.pool import PooledTransport
 from parley.banks.transport import AiohttpTransport
 from parley.channels.web import ERROR_HANDLERS, Protected, WebSettings, web_routes
 from parley.log.client import NotaryClient
@@ -47,7 +48,7 @@ async def open_house(settings: Settings) -> AsyncIterator[ASGIApp]:
         stack.push_async_callback(records.aclose)
         notary = NotaryClient(settings.notary_socket, call_seconds_max=settings.log_deadline_seconds)
         stack.push_async_callback(notary.aclose)
-        transport = AiohttpTransport()
+        transport = PooledTransport() if settings.bank_http == "own" else AiohttpTransport()
         stack.push_async_callback(transport.aclose)
         log = HouseLog(notary)
         policies, guard = await open_guard(settings, records, log)
