@@ -50,7 +50,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     platform: Annotated[str, Meta(description="Which platform of the policy the web chat is.")] = "parley-web"
     platform_name: Annotated[str, Meta(description="The web chat's name as customers know it.")] = "Larkspur chat"
     time_zone: Annotated[str, Meta(description="The customers' time zone (IANA name): decides what today means.")] = "UTC"
-    policy_file: Annotated[str, Meta(description="The bank's policy; empty for the packaged standard policy.")] = ""
+    policy_file: Annotated[str, Meta(description="The bank's policy: its folder, or a pack's name; empty for standard.")] = ""
     offerings: Annotated[tuple[str, ...], Meta(description="What can be asked: folders under parley/offerings.")] = (
         "balance",
         "transactions",

@@ -61,7 +61,8 @@ def test_the_readmes_shell_commands_run_as_written(tmp_path: Path) -> None:
 
 
 def test_every_command_has_a_help_that_says_what_it_does() -> None:
-    for command in ([], ["demo"], ["serve"], ["init"], ["chat"], ["verify"], ["log", "audit"], ["policy", "check"], ["settings"], ["doctor"]):
+    policy = [["policy", each] for each in ("check", "explain", "diff", "simulate", "packs", "init")]
+    for command in ([], ["demo"], ["serve"], ["init"], ["chat"], ["verify"], ["log", "audit"], *policy, ["settings"], ["doctor"]):
         done = help_of(*command)
         assert done.returncode == 0
         assert "Usage" in done.stdout

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from importlib.resources import files
 from pathlib import Path
 
 from parley.app.log_port import HouseLog
@@ -14,6 +13,7 @@ from parley.log.client import NotaryClient
 from parley.model.extensions import Offering
 from parley.model.transport import Transport
 from parley.policy import Policy
+from parley.policy.packs import policy_place
 from parley.settings import Settings
 from parley.store import Records
 
@@ -43,4 +43,5 @@ def now() -> datetime:
 
 
 def policy_file(settings: Settings) -> Path:
-    return Path(settings.policy_file) if settings.policy_file else Path(str(files("parley.policy") / "packs" / "standard"))
+    """Where the first policy lies: a pack by its name, or the bank's own. Raises PolicyRejected where there is neither."""
+    return policy_place(settings.policy_file)

@@ -10,6 +10,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from parley import __version__
+from parley.cli.policy import policy
 
 app = typer.Typer(
     name="parley",
@@ -19,7 +20,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 log = typer.Typer(help="The release log: audit it.", no_args_is_help=True)
-policy = typer.Typer(help="The bank's policy: check it before it takes effect.", no_args_is_help=True)
 app.add_typer(log, name="log")
 app.add_typer(policy, name="policy")
 
@@ -105,17 +105,6 @@ def log_audit(
     from parley.cli.verify import audit_log
 
     sys.exit(audit_log(data, as_json=as_json))
-
-
-@policy.command("check")
-def policy_check(
-    file: Annotated[Path | None, typer.Argument(help="A policy file; the packaged standard policy unless given.")] = None,
-    as_json: AsJson = False,
-) -> None:
-    """Load a policy the way the gateway does, and show what it allows."""
-    from parley.cli.verify import check_policy
-
-    sys.exit(check_policy(file, as_json=as_json))
 
 
 @app.command()

@@ -1,10 +1,9 @@
-"""Checking without trusting: a receipt, a whole log, a policy file."""
+"""Checking without trusting: a receipt, a whole log."""
 
 from __future__ import annotations
 
 import sys
 from datetime import UTC, datetime
-from importlib.resources import files
 from pathlib import Path
 
 import msgspec
@@ -13,7 +12,6 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from parley.log.audit import AuditReport, audit
-from parley.policy import Policy, PolicyRejected, load_policy
 from parley.proof import ProofRejected, VerifiedReceipt, verify_receipt
 from parley.proof.receipt import RECEIPT_BYTES_MAX
 
@@ -120,30 +118,3 @@ def show_audit(report: AuditReport) -> None:
         " afterwards, nor that nothing left by another way.",
         style="dim",
     )
-
-
-def check_policy(file: Path | None, *, as_json: bool) -> int:
-    try:
-        policy = load_policy(file or packaged_policy())
-    except PolicyRejected as rejected:
-        print(f"parley policy check: {rejected}", file=sys.stderr)
-        return 1
-    rows = [[*key, verdict.allow, verdict.delivery, verdict.rows_max, ", ".join(verdict.rules)] for key, verdict in sorted(policy.table.items())]
-    if as_json:
-        print(msgspec.json.encode({"name": policy.name, "digest": policy.digest, "table": rows}).decode())
-        return 0
-    show_policy(policy, rows)
-    return 0
-
-
-def show_policy(policy: Policy, rows: list[list[object]]) -> None:
-    table = Table("Platform", "Channel", "Purpose", "What", "Allowed", "Delivery", "Rows", "Rules", title=f"Policy {policy.name}")
-    for row in rows:
-        table.add_row(*[("yes" if cell else "no") if isinstance(cell, bool) else str(cell) for cell in row])
-    console = Console()
-    console.print(table)
-    console.print(f"Digest {policy.digest}. Whatever is not in the table is refused. No row can name advertising: there is no such purpose.")
-
-
-def packaged_policy() -> Path:
-    return Path(str(files("parley.policy") / "packs" / "standard"))

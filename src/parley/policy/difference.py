@@ -21,6 +21,10 @@ SAYS = frozenset({"allow", "rules", "reason", "basis"})
 """What a verdict says and on what it rests. Everything else in it is a term: how far, how much, how delivered."""
 
 
+OF_ROWS = frozenset({"rows_max", "lookback_days_max", "delay_days"})
+"""Terms that bind nothing where facts about an account are told."""
+
+
 class ChangeKind(StrEnum):
     """Ordered by how much they matter to a customer."""
 
@@ -103,9 +107,15 @@ def _change(case: Case, before: Verdict | None, after: Verdict | None) -> Change
     if was != will:
         return Change(ChangeKind.NEWLY_ALLOWED if will else ChangeKind.NEWLY_REFUSED, case, before, after)
     if was and before is not None and after is not None:
-        terms = tuple(name for name in Verdict.__struct_fields__ if name not in SAYS and getattr(before, name) != getattr(after, name))
+        terms = tuple(name for name in binding(case) if getattr(before, name) != getattr(after, name))
         return Change(ChangeKind.OTHER_TERMS, case, before, after, terms) if terms else None
     return Change(ChangeKind.OTHER_REASON, case, before, after) if _ground(before) != _ground(after) else None
+
+
+def binding(case: Case) -> tuple[str, ...]:
+    """The terms that bind in a case."""
+    silent = SAYS | OF_ROWS if case.data is Data.ACCOUNT else SAYS
+    return tuple(name for name in Verdict.__struct_fields__ if name not in silent)
 
 
 def _ground(verdict: Verdict | None) -> tuple[str, str] | None:

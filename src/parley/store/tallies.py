@@ -1,0 +1,184 @@
+"""The drawer of counts: how many customers and grants something concerns. Nothing but counts leaves it, and nothing here opens a sealed value.
+
+For a privacy officer who wants to know whom a new policy would touch before anybody approves it. Reads page by page in the order of the
+customers, so that a customer with several grants is counted once without remembering any.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager, suppress
+from datetime import datetime
+from pathlib import Path
+from typing import Protocol, TypeAlias
+
+import msgspec
+
+from parley.model.refusals import Fault, RecordsUnavailable
+from parley.model.words import Projection, Provenance, Purpose
+from parley.policy.difference import GrantShape
+from parley.store.cabinet import Cabinet, to_micros
+from parley.store.driver import Row, Values
+from parley.store.migrate import SCHEMA_VERSION, schema_found, sqlite_path
+
+PAGE_ROWS = 5_000
+SHAPES_KEPT = 50_000
+"""Shapes whose answer is remembered. Customers choose among few, so a million grants have some hundreds."""
+
+Sorter: TypeAlias = Callable[[GrantShape], frozenset[str]]
+"""Under which headings a grant is counted; none for one that is not concerned."""
+Progress: TypeAlias = Callable[[int, int], None]
+"""(grants looked at, active grants in all)"""
+
+
+class Tally(msgspec.Struct, frozen=True):
+    """Counts of active grants that have not expired. `grants` and `customers` under a heading; a customer is counted once under each."""
+
+    all_grants: int
+    all_customers: int
+    grants: Mapping[str, int]
+    customers: Mapping[str, int]
+
+
+class Reader(Protocol):
+    """All that counting needs of a driver."""
+
+    async def read(self, sql: str, values: Values = ()) -> list[Row]: ...
+
+
+class Tallies(Cabinet):
+    """Counts over the records that are open."""
+
+    async def tally(self, sort: Sorter, now: datetime, progress: Progress | None = None) -> Tally:
+        """Count the active grants under the headings that `sort` puts them. Raises RecordsUnavailable, Fault for a row that cannot be read."""
+        return await tally(self._driver, sort, now, progress)
+
+
+@asynccontextmanager
+async def open_for_counting(url: str) -> AsyncIterator[Reader]:
+    """The records for counting only: no key is read, nothing is written or migrated, and a gateway may be running on them.
+
+    Raises FileNotFoundError where there are none, RecordsUnavailable, RecordsNewer or (older ones) RecordsUnavailable with the way out,
+    KeysUnsafe, ValueError for a foreign URL.
+    """
+    found = await schema_found(url)
+    if not found:
+        raise FileNotFoundError(url)
+    if found != SCHEMA_VERSION:
+        raise RecordsUnavailable(f"the records have schema {found}, and this release counts in {SCHEMA_VERSION}: start its gateway once")
+    path = sqlite_path(url)
+    if path is not None:
+        file = ReadOnlyFile(path)
+        try:
+            yield file
+        finally:
+            file.close()
+        return
+    from parley.store.postgres import open_postgres  # Costs its import only where it is used.
+
+    driver = await open_postgres(url)
+    try:
+        yield driver
+    finally:
+        await driver.aclose()
+
+
+_PAGE = f"""
+SELECT customer, id, platform, channel, purpose, projections, provenance FROM grants
+WHERE latest = 1 AND state = 'active' AND expires_at > ? AND (customer > ? OR (customer = ? AND id > ?)) ORDER BY customer, id LIMIT {PAGE_ROWS}
+"""  # noqa: S608 - our own number
+_ALL = "SELECT count(*) FROM grants WHERE latest = 1 AND state = 'active' AND expires_at > ?"
+
+
+async def tally(reader: Reader, sort: Sorter, now: datetime, progress: Progress | None = None) -> Tally:
+    """As `Tallies.tally`, over any reader."""
+    moment = to_micros(now)
+    counter = _Counter(sort)
+    total = int((await reader.read(_ALL, (moment,)))[0][0])
+    last: tuple[str, str] = ("", "")
+    while rows := await reader.read(_PAGE, (moment, last[0], last[0], last[1])):
+        for row in rows:
+            counter.count(row[0], tuple(row[2:]))
+        last = (rows[-1][0], rows[-1][1])
+        if progress is not None:
+            progress(counter.grants_seen, max(total, counter.grants_seen))
+    return counter.tally()
+
+
+class _Counter:
+    """Remembers one customer at a time."""
+
+    def __init__(self, sort: Sorter) -> None:
+        self._sort = sort
+        self._known: dict[Row, frozenset[str]] = {}
+        self._customer: object = None
+        self._headings: set[str] = set()
+        self.grants_seen = 0
+        self._customers_seen = 0
+        self._grants: dict[str, int] = {}
+        self._customers: dict[str, int] = {}
+
+    def count(self, customer: object, shape: Row) -> None:
+        if customer != self._customer:
+            self._customer = customer
+            self._customers_seen += 1
+            self._headings.clear()
+        self.grants_seen += 1
+        for heading in self._headings_of(shape):
+            self._grants[heading] = self._grants.get(heading, 0) + 1
+            if heading not in self._headings:
+                self._headings.add(heading)
+                self._customers[heading] = self._customers.get(heading, 0) + 1
+
+    def tally(self) -> Tally:
+        return Tally(self.grants_seen, self._customers_seen, dict(self._grants), dict(self._customers))
+
+    def _headings_of(self, row: Row) -> frozenset[str]:
+        known = self._known.get(row)
+        if known is None:
+            if len(self._known) >= SHAPES_KEPT:
+                self._known.clear()
+            known = self._known[row] = self._sort(shape_from_row(row))
+        return known
+
+
+_projections = msgspec.json.Decoder(frozenset[Projection])
+
+
+def shape_from_row(row: Row) -> GrantShape:
+    """Raises Fault for a word that we do not know."""
+    platform, channel, purpose, projections, provenance = row
+    try:
+        return GrantShape(platform, channel, Purpose(purpose), _projections.decode(projections), Provenance(provenance))
+    except (ValueError, msgspec.MsgspecError):
+        raise Fault("a stored grant cannot be read") from None
+
+
+class ReadOnlyFile:
+    """One SQLite file, opened so that nothing can be written; a copy on a read-only disk is opened as the unchanging file that it is."""
+
+    def __init__(self, path: Path) -> None:
+        address = path.absolute().as_uri()
+        try:
+            self._connection = _connected(f"{address}?mode=ro")
+        except sqlite3.Error as error:
+            if path.with_name(path.name + "-wal").exists():
+                raise RecordsUnavailable(type(error).__name__) from None
+            self._connection = _connected(f"{address}?mode=ro&immutable=1")
+
+    async def read(self, sql: str, values: Values = ()) -> list[Row]:
+        try:
+            return self._connection.execute(sql, values).fetchall()
+        except sqlite3.Error as error:
+            raise RecordsUnavailable(type(error).__name__) from None
+
+    def close(self) -> None:
+        with suppress(sqlite3.Error):
+            self._connection.close()
+
+
+def _connected(address: str) -> sqlite3.Connection:
+    connection = sqlite3.connect(address, uri=True, isolation_level=None)
+    connection.execute("SELECT count(*) FROM schema_version").fetchone()
+    return connection
