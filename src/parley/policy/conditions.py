@@ -76,8 +76,8 @@ def clause_of(expr: pst.Expr) -> Clause:
 def spoken(expr: pst.Expr) -> str:
     """What a rule's author would call it."""
     match expr:
-        case pst.BinaryOp(op="add" | "sub" | "mul") | pst.UnaryOp(op="neg") | pst.LongLit():
-            return "arithmetic (in Cedar a forbid whose sum overflows is skipped)"
+        case pst.BinaryOp(op="add" | "sub" | "mul" | "less" | "less_eq" | "greater" | "greater_eq") | pst.UnaryOp(op="neg") | pst.LongLit():
+            return "numbers or arithmetic (in Cedar a forbid whose sum overflows is skipped)"
         case pst.HasAttr():
             return "an attribute that may be missing (in Cedar a forbid that reads one is skipped)"
         case pst.BinaryOp(op=op) | pst.UnaryOp(op=op):
@@ -126,17 +126,17 @@ def membership(place: int, uids: tuple[pst.EntityUid, ...]) -> Clause:
     if odd is not None:
         raise Unreadable(f"{odd} stands where a {TYPE_AT[place]} belongs. Mend the name.")
     names = frozenset(uid.id for uid in uids)
-    return Clause(frozenset({place}), lambda words: words[place] in names, True, names)
+    return Clause(frozenset({place}), lambda words: words[place] in names, True, frozenset((place, name) for name in names), names)
 
 
 def negated(clause: Clause) -> Clause:
     holds = clause.holds
-    return Clause(clause.reads, lambda words: not holds(words), False)
+    return Clause(clause.reads, lambda words: not holds(words), False, clause.mentions)
 
 
 def joined(op: str, left: Clause, right: Clause) -> Clause:
     one, other = left.holds, right.holds
-    same = left.reads == right.reads
+    same, reads, mentions = left.reads == right.reads, left.reads | right.reads, left.mentions | right.mentions
     if op == "and":
-        return Clause(left.reads | right.reads, lambda words: one(words) and other(words), same and (left.names or right.names))
-    return Clause(left.reads | right.reads, lambda words: one(words) or other(words), same and left.names and right.names)
+        return Clause(reads, lambda words: one(words) and other(words), same and (left.names or right.names), mentions)
+    return Clause(reads, lambda words: one(words) or other(words), same and left.names and right.names, mentions)

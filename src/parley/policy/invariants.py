@@ -11,7 +11,7 @@ from parley.model.words import Purpose
 from parley.policy.domain import ANY_OTHER, CHANNEL, DATA, PLATFORM, PURPOSE, Case, Data, Domain, widened
 from parley.policy.particulars import Particulars
 from parley.policy.rules import Effect, Rule, Words
-from parley.policy.table import cells, rule_takes
+from parley.policy.table import cells, narrowed, rest_holds
 
 
 class Invariant(msgspec.Struct, frozen=True):
@@ -105,8 +105,6 @@ def allowed_cases(rules: Sequence[Rule], domain: Domain) -> Iterator[tuple[Case,
         purposes = domain.purposes if open_to_all else sorted(frozenset[str]().union(*(rule.only[PURPOSE] for rule in permits)))
         for purpose in purposes:
             words[PURPOSE] = purpose
-            if any(rule.effect is Effect.FORBID and rule_takes(rule, words) for rule in cell):
-                continue
-            allowing = tuple(rule.id for rule in permits if rule_takes(rule, words))
-            if allowing:
-                yield Case(*words), allowing  # type: ignore[arg-type]
+            matching = [rule for rule in narrowed(cell, PURPOSE, purpose) if not rule.rest or rest_holds(rule, words)]
+            if matching and all(rule.effect is Effect.PERMIT for rule in matching):
+                yield Case(*words), tuple(rule.id for rule in matching)  # type: ignore[arg-type]

@@ -53,12 +53,14 @@ Words: TypeAlias = Sequence[str]
 class Clause(msgspec.Struct, frozen=True):
     """One condition: the places of a case that it reads, what it says of six words, and whether it names what it lets pass.
 
-    `listed`: for the plainest condition, one place against a list of names, that list.
+    `listed`: for the plainest condition, one place against a list of names, that list. `mentions`: every name in it with its place; words
+    that it does not mention are all the same to it.
     """
 
     reads: frozenset[int]
     holds: Callable[[Words], bool]
     names: bool
+    mentions: frozenset[tuple[int, str]]
     listed: frozenset[str] | None = None
 
 

@@ -53,7 +53,7 @@ def decision_table(rules: Sequence[Rule], domain: Domain, where: str) -> dict[Ke
     for words, cell in cells(rules, domain):
         for purpose in Purpose:
             words[PURPOSE] = purpose
-            matching = [rule for rule in cell if rule_takes(rule, words)]
+            matching = [rule for rule in narrowed(cell, PURPOSE, purpose) if not rule.rest or rest_holds(rule, words)]
             if matching:
                 table[Case(*words)] = shared_verdict(matching, known, where)  # type: ignore[arg-type]
     return table
@@ -87,10 +87,9 @@ def narrowed(rules: Sequence[Rule], place: int, word: str) -> Sequence[Rule]:
     return [rule for rule in rules if (allowed := rule.only.get(place)) is None or word in allowed]
 
 
-def rule_takes(rule: Rule, words: Sequence[str]) -> bool:
-    """The conditions that a cell leaves open: on the purpose, and on several places at once."""
-    allowed = rule.only.get(PURPOSE)
-    return (allowed is None or words[PURPOSE] in allowed) and all(clause.holds(words) for clause in rule.rest)
+def rest_holds(rule: Rule, words: Sequence[str]) -> bool:
+    """The conditions on several places at once, which no narrowing can decide."""
+    return all(clause.holds(words) for clause in rule.rest)
 
 
 def shared_verdict(matching: Sequence[Rule], known: dict[tuple[int, ...], Verdict], where: str) -> Verdict:
