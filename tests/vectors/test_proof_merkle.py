@@ -9,9 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from parley.log.audit import Frontier
 from parley.log.tree import Tile, Tree
-from parley.proof import ProofRejected, leaf_hash, root_from_inclusion, verify_consistency
+from parley.proof import Frontier, ProofRejected, leaf_hash, root_from_inclusion, verify_consistency
 
 
 def naive_root(leaves: Sequence[bytes]) -> bytes:

@@ -19,7 +19,7 @@ import msgspec
 from parley.log.entries import BUCKET_SECONDS, COMMITMENT_CHARACTERS, KINDS
 from parley.log.key import VKEY_FILE, signed_note
 from parley.log.storage import LOG_FILE
-from parley.proof import EMPTY_ROOT, Checkpoint, ProofRejected, Verifier, is_forbidden, read_entry
+from parley.proof import Checkpoint, Frontier, ProofRejected, Verifier, is_forbidden, read_entry
 from parley.proof.note import read_vkey
 
 PROGRESS_EVERY = 16_384
@@ -80,32 +80,6 @@ def audit(data_dir: Path, progress: Progress | None = None) -> AuditReport:
         return _Audit(database, vkey).run(progress)
     finally:
         database.close()
-
-
-class Frontier:
-    """The hashes of the full subtrees that make up a growing tree: enough for its root at every size."""
-
-    def __init__(self) -> None:
-        self.size = 0
-        self._full: list[bytes] = []
-
-    def append(self, leaf: bytes) -> None:
-        """Add a leaf hash."""
-        position, full = self.size, self._full
-        while position & 1:
-            leaf = sha256(b"\x01" + full.pop() + leaf).digest()
-            position >>= 1
-        full.append(leaf)
-        self.size += 1
-
-    def root(self) -> bytes:
-        """The root over everything appended."""
-        if not self._full:
-            return EMPTY_ROOT
-        root = self._full[-1]
-        for left in self._full[-2::-1]:
-            root = sha256(b"\x01" + left + root).digest()
-        return root
 
 
 class _Audit:

@@ -1,7 +1,7 @@
 """What an entry of the log may look like, and how its hidden half is tied to it.
 
-An entry is the public half: one flat JSON object of at most 512 bytes in the canonical form of RFC 8785, narrowed to printable
-ASCII strings without quotes or backslashes and to whole numbers below 2**53, so that every program reads and writes it the same way.
+An entry is one flat JSON object of at most 512 bytes, canonical (RFC 8785) and narrowed to printable ASCII without quotes or backslashes
+and to whole numbers below 2**53, so that every program reads and writes it the same way.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from hashlib import sha256
 from typing import Any, NoReturn
 
-from parley.proof.rejection import ProofRejected
+from .rejection import ProofRejected
 
 ENTRY_BYTES_MAX = 512
 SALT_BYTES = 32
@@ -21,16 +21,11 @@ COMMITMENT_DOMAIN = b"parley/v1/commit\0"
 _encode = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode
 
 
-def commitment(salt: bytes, private: bytes) -> bytes:
-    """32 bytes that bind the private half without telling it: the salt (32 random-looking bytes) makes guessing it hopeless."""
+def commitment_text(salt: bytes, private: bytes) -> str:
+    """What binds the private half without telling it, as the entry's `c` spells it: the salt (32 random-looking bytes) makes guessing hopeless."""
     if len(salt) != SALT_BYTES:
         raise ValueError("A commitment needs a salt of 32 bytes.")
-    return sha256(COMMITMENT_DOMAIN + salt + private).digest()
-
-
-def commitment_text(salt: bytes, private: bytes) -> str:
-    """The commitment as the entry's field `c` spells it (base64, 44 characters)."""
-    return b64encode(commitment(salt, private)).decode()
+    return b64encode(sha256(COMMITMENT_DOMAIN + salt + private).digest()).decode()
 
 
 def canonical(value: Mapping[str, Any]) -> bytes:

@@ -1,8 +1,7 @@
 """Purposes that no release may ever carry, in the words of the W3C Data Privacy Vocabulary (w3id.org/dpv, version 2.3).
 
-An auditor counts against this table. It is a second lock: the gateway has no word for any of these, the notary refuses an entry that
-names one, and the audit would show it. Whole branches are listed flat, because in the vocabulary some of the worst (selling data)
-sit beneath harmless parents and a rule that follows the tree would let them pass.
+The gateway has no word for any of these, the notary refuses an entry that names one, and an audit would show it. Branches are listed flat:
+in the vocabulary some of the worst (selling data) sit beneath harmless parents.
 """
 
 from __future__ import annotations
@@ -20,7 +19,6 @@ _SELLING = "SellProducts SellProductsToDataSubject SellDataToThirdParties SellIn
 _JUDGING = "CustomerSolvencyMonitoring ResearchAndDevelopment"
 
 FORBIDDEN_PURPOSES = frozenset(f"{_MARKETING} {_PERSONALISATION} {_SELLING} {_JUDGING}".split())
-
 _FOLDED = frozenset(term.casefold() for term in FORBIDDEN_PURPOSES)
 
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from hashlib import sha256
 
-from parley.proof.rejection import ProofRejected
+from .rejection import ProofRejected
 
 HASH_BYTES = 32
 HASHES_MAX = 64
-"""No tree of fewer than 2**64 leaves needs a longer path; a longer one is somebody wasting our time."""
+"""No tree of fewer than 2**64 leaves needs a longer path."""
 
 EMPTY_ROOT = sha256(b"").digest()
 
@@ -22,6 +22,28 @@ def leaf_hash(entry: bytes) -> bytes:
 def node_hash(left: bytes, right: bytes) -> bytes:
     """SHA-256 of 0x01 and both children."""
     return sha256(b"\x01" + left + right).digest()
+
+
+class Frontier:
+    """The hashes of the full subtrees that make up a growing tree: enough for its root at every size."""
+
+    def __init__(self) -> None:
+        self.size = 0
+        self._full: list[bytes] = []
+
+    def append(self, leaf: bytes) -> None:
+        """Add a leaf hash."""
+        position, self.size = self.size, self.size + 1
+        while position & 1:
+            position, leaf = position >> 1, sha256(b"\x01" + self._full.pop() + leaf).digest()
+        self._full.append(leaf)
+
+    def root(self) -> bytes:
+        """The root over everything appended."""
+        root = self._full[-1] if self._full else EMPTY_ROOT
+        for left in self._full[-2::-1]:
+            root = node_hash(left, root)
+        return root
 
 
 def root_from_inclusion(leaf: bytes, index: int, size: int, hashes: Sequence[bytes]) -> bytes:
@@ -54,12 +76,10 @@ def verify_consistency(old_size: int, old_root: bytes, new_size: int, new_root: 
     if not 0 <= old_size <= new_size:
         raise ProofRejected("consistency", "The older tree is larger than the newer one.")
     if old_size in (0, new_size):
-        expected = EMPTY_ROOT if old_size == 0 else new_root
-        if hashes or old_root != expected:
+        if hashes or old_root != (EMPTY_ROOT if old_size == 0 else new_root):
             raise ProofRejected("consistency", "Two trees that need no proof between them disagree.")
         return
-    roots = _roots_from_consistency(old_size, old_root, new_size, hashes)
-    if roots != (old_root, new_root):
+    if _roots_from_consistency(old_size, old_root, new_size, hashes) != (old_root, new_root):
         raise ProofRejected("consistency", "The newer tree does not continue the older one.")
 
 

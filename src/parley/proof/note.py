@@ -1,6 +1,7 @@
 """Signed checkpoints: who signed the head of the log, and what it says.
 
-Formats: c2sp.org/signed-note (Ed25519, type 0x01) and c2sp.org/tlog-checkpoint (three lines: origin, size, root).
+Formats: c2sp.org/signed-note (Ed25519, type 0x01), c2sp.org/tlog-checkpoint (three lines: origin, size, root) and
+c2sp.org/tlog-cosignature (Ed25519, type 0x04: a witness says when it had seen the checkpoint continue all that it had seen before).
 """
 
 from __future__ import annotations
@@ -14,10 +15,11 @@ from hashlib import sha256
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
-from parley.proof.merkle import HASH_BYTES, leaf_hash, root_from_inclusion
-from parley.proof.rejection import ProofRejected
+from .merkle import HASH_BYTES, leaf_hash, root_from_inclusion
+from .rejection import ProofRejected
 
 ED25519 = b"\x01"
+COSIGNATURE = b"\x04"
 NOTE_BYTES_MAX = 8192
 SIGNATURES_MAX = 16
 HEADS_KEPT = 16
@@ -47,8 +49,7 @@ _CONTROL = re.compile(rb"[\x00-\x09\x0b-\x1f]")
 class Verifier:
     """Checks what one log promised, knowing nothing but its public key (`vkey`: name+hash+base64).
 
-    The last few checkpoints whose signature held are remembered by their exact bytes: one head covers a whole batch of entries,
-    and a signature costs ten times what a path costs. Nothing else is remembered, so a forged note is never mistaken for a kept one.
+    Remembers the exact bytes of the last few checkpoints that held: one head covers a batch of entries, and signatures cost most.
     """
 
     def __init__(self, vkey: str) -> None:
@@ -85,9 +86,21 @@ class Verifier:
         return checkpoint
 
 
-def key_id(name: str, public_key: bytes) -> bytes:
+def verify_cosignature(note: bytes, vkey: str) -> int:
+    """When (seconds since 1970) the witness with this key cosigned the checkpoint. Says nothing about the log's own signature."""
+    name, identifier, key = read_vkey(vkey, COSIGNATURE)
+    text, signature = _signature_in(note, name, identifier)
+    moment = int.from_bytes(signature[:8], "big")
+    try:
+        key.verify(signature[8:], b"cosignature/v1\ntime %d\n%s" % (moment, text))
+    except InvalidSignature:
+        raise ProofRejected("cosignature", "The cosignature on the checkpoint is not the witness's.") from None
+    return moment
+
+
+def key_id(name: str, public_key: bytes, kind: bytes = ED25519) -> bytes:
     """Four bytes that name a key in a note: a hint for finding it, not a proof of anything."""
-    return sha256(name.encode() + b"\n" + ED25519 + public_key).digest()[:4]
+    return sha256(name.encode() + b"\n" + kind + public_key).digest()[:4]
 
 
 def format_vkey(name: str, public_key: bytes) -> str:
@@ -107,7 +120,7 @@ def read_checkpoint(text: bytes) -> Checkpoint:
 
 
 def read_number(text: str, code: str) -> int:
-    """A decimal below 2**63 in its only spelling: no sign, no leading zero."""
+    """A decimal of at most 19 digits in its only spelling: no sign, no leading zero."""
     if not (text.isascii() and text.isdigit()) or len(text) > 19 or (text[0] == "0" and text != "0"):
         raise ProofRejected(code, "A number is not written as a plain decimal.")
     return int(text)
@@ -124,13 +137,13 @@ def decode_base64(text: str, code: str) -> bytes:
     return data
 
 
-def read_vkey(vkey: str) -> tuple[str, bytes, Ed25519PublicKey]:
-    """Name, key id (4 bytes) and key of a `vkey` text."""
+def read_vkey(vkey: str, kind: bytes = ED25519) -> tuple[str, bytes, Ed25519PublicKey]:
+    """Name, key id (4 bytes) and key of a `vkey` text: a log's, or with COSIGNATURE a witness's."""
     name, identifier, encoded = [*vkey.strip().split("+", 2), "", ""][:3]
     key = decode_base64(encoded, "vkey")
-    if not name.isprintable() or not name or len(key) != 33 or key[:1] != ED25519 or key_id(name, key[1:]).hex() != identifier:
-        raise ProofRejected("vkey", "The log's public key is not an Ed25519 key in the form name+hash+base64.")
-    return name, key_id(name, key[1:]), Ed25519PublicKey.from_public_bytes(key[1:])
+    if not name.isprintable() or not name or len(key) != 33 or key[:1] != kind or key_id(name, key[1:], kind).hex() != identifier:
+        raise ProofRejected("vkey", "The public key is not an Ed25519 key of the right kind in the form name+hash+base64.")
+    return name, key_id(name, key[1:], kind), Ed25519PublicKey.from_public_bytes(key[1:])
 
 
 def _signature_in(note: bytes, name: str, identifier: bytes) -> tuple[bytes, bytes]:
@@ -147,7 +160,7 @@ def _signature_in(note: bytes, name: str, identifier: bytes) -> tuple[bytes, byt
         raise ProofRejected("checkpoint", "The checkpoint carries too many signatures.")
     found = [signature for line in lines if (signature := _own_signature(line, name, identifier)) is not None]
     if len(found) != 1:
-        raise ProofRejected("signature", "The checkpoint does not carry exactly one signature of this log's key.")
+        raise ProofRejected("signature", "The checkpoint does not carry exactly one signature of this key.")
     return note[: split + 1], found[0]
 
 

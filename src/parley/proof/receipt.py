@@ -6,13 +6,13 @@ Format: c2sp.org/tlog-proof@v1. Its `extra` holds what the checkpoint alone cann
 from __future__ import annotations
 
 from base64 import b64encode
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
-from parley.proof.entry import SALT_BYTES, commitment_text, read_entry, read_object
-from parley.proof.merkle import HASHES_MAX
-from parley.proof.note import Checkpoint, Inclusion, Verifier, decode_base64, read_number
-from parley.proof.rejection import ProofRejected
+from .entry import SALT_BYTES, commitment_text, read_entry, read_object
+from .merkle import HASHES_MAX
+from .note import Checkpoint, Inclusion, Verifier, decode_base64, read_number
+from .rejection import ProofRejected
 
 HEADER = "c2sp.org/tlog-proof@v1"
 RECEIPT_BYTES_MAX = 16 * 1024
@@ -22,26 +22,20 @@ RECEIPT_BYTES_MAX = 16 * 1024
 class Receipt:
     """A receipt taken apart; nothing in it has been checked against a key yet."""
 
-    entry: bytes
-    salt: bytes
-    private: bytes
+    entry: bytes = field(repr=False)
+    salt: bytes = field(repr=False)
+    private: bytes = field(repr=False)
     inclusion: Inclusion
-
-    def __repr__(self) -> str:
-        return f"Receipt(index={self.inclusion.index}, private=***)"
 
 
 @dataclass(frozen=True, slots=True)
 class VerifiedReceipt:
     """A receipt that held: what the log shows everyone, what only the customer holds, and the head that covers both."""
 
-    entry: dict[str, str | int]
-    private: dict[str, Any]
+    entry: dict[str, str | int] = field(repr=False)
+    private: dict[str, Any] = field(repr=False)
     checkpoint: Checkpoint
     index: int
-
-    def __repr__(self) -> str:
-        return f"VerifiedReceipt(index={self.index}, private=***)"
 
 
 def verify_receipt(text: str | bytes, vkey: str) -> VerifiedReceipt:
@@ -63,8 +57,7 @@ def format_receipt(entry: bytes, salt: bytes, private: bytes, inclusion: Inclusi
     if len(salt) != SALT_BYTES:
         raise ValueError("A receipt needs the salt of 32 bytes.")
     extra = len(entry).to_bytes(2, "big") + entry + salt + private
-    lines = [HEADER, f"extra {b64encode(extra).decode()}", f"index {inclusion.index}"]
-    lines += [b64encode(each).decode() for each in inclusion.hashes]
+    lines = [HEADER, f"extra {b64encode(extra).decode()}", f"index {inclusion.index}", *(b64encode(each).decode() for each in inclusion.hashes)]
     return "\n".join(lines) + "\n\n" + inclusion.checkpoint.decode()
 
 

@@ -4,11 +4,7 @@ from __future__ import annotations
 
 
 class ProofRejected(Exception):
-    """A receipt, checkpoint or Merkle proof did not hold.
-
-    `code` is stable and meant for programs; the message is one plain sentence that says which check failed and carries nothing
-    of what was checked, so that it may be logged.
-    """
+    """`code` is stable, for programs; the message is one sentence that says which check failed and nothing of what was checked."""
 
     def __init__(self, code: str, sentence: str) -> None:
         super().__init__(sentence)
