@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 SEED ?= 1
 AT_ONCE ?= 2
 
-.PHONY: help demo setup test check bench attack simulate crash lock docs debian clean
+.PHONY: help demo setup test check bench attack fuzz simulate crash lock docs debian clean
 
 help: ## Show what can be made
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -42,6 +42,9 @@ bench: $(STAMP) ## The speed table, written to docs/performance.md
 
 attack: $(STAMP) ## Everything that must not work
 	@$(BIN)/python -m pytest tests/attacks
+
+fuzz: $(STAMP) ## 10,000 generated requests to every address of the house
+	@PARLEY_FUZZ_CASES=10000 $(BIN)/python -m pytest -n0 --timeout 1800 tests/attacks/test_no_route_answers_500.py
 
 simulate: $(STAMP) ## The whole house under a seeded schedule of faults: make simulate SEED=7
 	@PARLEY_SIMULATION_SEED=$(SEED) $(BIN)/python -m pytest -s tests/simulation
