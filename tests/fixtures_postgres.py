@@ -129,7 +129,7 @@ class RecordsBench:
             id=secrets.token_hex(16), handle=secrets.token_bytes(16), version=1, state=GrantState.ACTIVE, customer=customer, platform=platform,
             channel=channel, purpose=Purpose.ANSWER_CUSTOMER, projections=frozenset({Projection.AFFORD_YESNO, Projection.BALANCE_AVAILABLE}),
             accounts=("0123456789abcdef", "fedcba9876543210"), delivery=Delivery.INLINE, lookback_days=90, provenance=Provenance.ON_PLATFORM,
-            budget=Budget(answers, rows), created_at=self.now + timedelta(microseconds=self.serial), expires_at=self.now + timedelta(days=90),
+            budget=Budget(answers, rows), created_at=self.now + timedelta(seconds=self.serial), expires_at=self.now + timedelta(days=90),
             text_hash="5" * 64, policy_digest="digest", log_index=7,
         )  # fmt: skip
 

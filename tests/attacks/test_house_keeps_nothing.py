@@ -85,6 +85,7 @@ async def converse(house: ServedHouse, told: set[str]) -> None:
             assert reply["code"] == code
             house.bank.faults()
         assert (await visitor.stop())["outcome"] == "answered"
+        await visitor.link_as(customer)  # The stop gave the bank's tokens back; these are to be looked for.
         told |= visitor.kept()
     vkey = (house.data / "notary" / "log.vkey").read_text().strip()
     for receipt in receipts:

@@ -189,7 +189,7 @@ def test_a_grant_row_with_an_unknown_word_is_no_consent(bench_of_records):
 
     async def story(records: Records) -> None:
         await bench.linked(records)
-        await records._driver.write(only("UPDATE grants SET purpose = 'advertising'"))
+        await records._driver.write(only("UPDATE terms SET purpose = 'advertising'"))
         with pytest.raises(Fault):
             await records.open_case(bench.question())
 

@@ -101,7 +101,7 @@ class GrantDesk:
         await self._records.revocation_told(grant.id, inclusion.index)
 
     def _grant(self, approval: Approval, purpose: Purpose) -> Grant:
-        now = approval.decided_at
+        now = whole_milliseconds(approval.decided_at)
         return Grant(
             id=self._random_bytes(16).hex(),
             handle=self._random_bytes(HANDLE_BYTES),
@@ -118,7 +118,7 @@ class GrantDesk:
             provenance=approval.offer.provenance,
             budget=approval.offer.budget,
             created_at=now,
-            expires_at=now + timedelta(days=approval.days),
+            expires_at=(now + timedelta(days=approval.days)).replace(microsecond=0),
             text_hash=approval.text_hash,
             policy_digest=self._policy_digest(),
         )
@@ -167,3 +167,8 @@ class ChatEnding:
 
     async def denied(self, errand: Errand) -> str | None:
         return None
+
+
+def whole_milliseconds(moment: datetime) -> datetime:
+    """As the records keep it, so that what is handed on is what is stored."""
+    return moment.replace(microsecond=moment.microsecond // 1000 * 1000)

@@ -39,8 +39,8 @@ class Grant(Discreet, frozen=True):
 
     `id` and `handle` are random: the id is ours alone, the handle (16 bytes) is what the notary knows the grant by. `version` starts
     at 1 and grows with every change; a release is recorded only while the notary holds the same version. `accounts` are our refs.
-    `text_hash` is SHA-256 (hex) of the consent page's text as shown. `log_index` is the log entry of this version. Times are UTC, in whole
-    seconds. `client` is the OAuth client that it was given to, empty for the house's own chats.
+    `text_hash` is SHA-256 (hex) of the consent page's text as shown. `log_index` is the log entry of this version. Times are UTC;
+    `created_at` is kept to the millisecond, `expires_at` to the second, both rounded down. `client` is the OAuth client that it was given to, empty for the house's own chats.
     """
 
     id: str
@@ -73,3 +73,13 @@ class BankTokens(Discreet, frozen=True):
     expires_at: datetime
     consent_id: str | None
     scope: str
+
+
+class BankReturn(Discreet, frozen=True):
+    """Tokens that no grant lives on any more and that their bank must be asked to end. `tries` so far; owed `since` (UTC)."""
+
+    number: int
+    bank: str
+    tokens: BankTokens
+    tries: int
+    since: datetime

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
-from collections.abc import Callable, Hashable
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
-from typing import Generic, TypeVar
 
 from parley.model.linking import Session
 from parley.store.driver import Driver
+from parley.store.grant_rows import TERMS_OF, GrantRows, Terms
 from parley.store.keys import KeyRing
+from parley.store.memory import Memory
 from parley.store.vault import CustomerVault, GatewayKeys
 
 Clock = Callable[[], datetime]
@@ -20,34 +20,6 @@ VAULTS_MAX = 4_096
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 
-Key = TypeVar("Key", bound=Hashable)
-Kept = TypeVar("Kept")
-
-
-class Memory(Generic[Key, Kept]):
-    """The last `size` things used, in memory only. Keys are the exact stored bytes, so a changed or deleted row is never answered from here."""
-
-    def __init__(self, size: int) -> None:
-        self._size = size
-        self._kept: OrderedDict[Key, Kept] = OrderedDict()
-
-    def __repr__(self) -> str:
-        return "Memory(***)"
-
-    def get(self, key: Key) -> Kept | None:
-        found = self._kept.get(key)
-        if found is not None:
-            self._kept.move_to_end(key)
-        return found
-
-    def put(self, key: Key, value: Kept) -> None:
-        self._kept[key] = value
-        if len(self._kept) > self._size:
-            self._kept.popitem(last=False)
-
-    def clear(self) -> None:
-        self._kept.clear()
-
 
 class Cabinet:
     """The drawers' common frame. `keys` wraps, `gateway` hashes and seals what belongs to no customer, `clock` tells UTC."""
@@ -57,6 +29,7 @@ class Cabinet:
         self._keys = keys
         self._gateway = gateway
         self._clock = clock
+        self._grant_rows = GrantRows(gateway)
         self._sittings: Memory[tuple[bytes, bytes], Session] = Memory(CASES_MAX)
         self._vaults: Memory[tuple[str, bytes], CustomerVault] = Memory(VAULTS_MAX)
 
@@ -67,6 +40,10 @@ class Cabinet:
         """Drop every unwrapped key and opened case from memory."""
         self._vaults.clear()
         self._sittings.clear()
+
+    async def _terms(self, number: int) -> Terms:
+        known = self._grant_rows.known_terms(number)
+        return known if known is not None else self._grant_rows.learn_terms(number, await self._driver.read(TERMS_OF, (number,)))
 
     async def _vault(self, customer: str, wrapped_key: bytes) -> CustomerVault:
         vault = self._vaults.get((customer, wrapped_key))

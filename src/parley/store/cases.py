@@ -12,10 +12,11 @@ from parley.model.ledger import LinkedAccount
 from parley.model.refusals import BudgetSpent, Fault, GrantRevoked, ReplayedMessage
 from parley.model.stages import Question
 from parley.release.ports import CaseFile
-from parley.store.cabinet import CASES_MAX, Cabinet, Clock, Memory, to_micros
+from parley.store.cabinet import CASES_MAX, Cabinet, Clock, to_micros
 from parley.store.driver import Driver, Row, Work
-from parley.store.grants import GRANT_COLUMNS, grant_from_row
+from parley.store.grant_rows import GRANT_COLUMNS, grant_key
 from parley.store.keys import KeyRing
+from parley.store.memory import Memory
 from parley.store.vault import CustomerVault, GatewayKeys
 
 ACCOUNTS_CONTEXT = "bank link accounts"
@@ -31,23 +32,24 @@ _CLAIMS_PER_PRUNING = 128
 _PRUNED_AT_ONCE = 512
 
 _OPEN_CASE = f"""
-SELECT l.customer, c.wrapped_key, b.bank, b.sealed_tokens, b.sealed_accounts, {", ".join(f"g.{name}" for name in GRANT_COLUMNS)}
+SELECT l.customer, c.wrapped_key, l.mac, b.bank, b.sealed_tokens, b.sealed_accounts, {", ".join(f"g.{name}" for name in GRANT_COLUMNS)}
 FROM links l
 JOIN customers c ON c.id = l.customer
 LEFT JOIN bank_links b ON b.customer = l.customer
-LEFT JOIN grants g ON g.customer = l.customer AND g.platform = ? AND g.channel = ? AND g.latest = 1
+LEFT JOIN grants g ON g.customer = c.number AND EXISTS (SELECT 1 FROM terms t WHERE t.number = g.terms AND t.platform = ? AND t.channel = ?)
 WHERE l.key = ? AND l.channel = ? AND l.conversation_hash = ?
-ORDER BY g.state, g.created_at DESC LIMIT {GRANTS_MAX}
+ORDER BY g.state, g.number DESC LIMIT {GRANTS_MAX}
 """  # noqa: S608 - only our own column names are put in
 
+_FIRST_OF_GRANT = 6
 _SEE = "INSERT INTO seen_messages (key, bucket) VALUES (?, ?) ON CONFLICT (key) DO NOTHING RETURNING key"
 _CHARGE = """
 INSERT INTO budgets (grant_id, day, answers, row_count)
-SELECT id, ?, 1, ? FROM grants WHERE id = ? AND version = ? AND latest = 1 AND state = 'active'
+SELECT ?, ?, 1, ? FROM grants WHERE substr(id, 1, 8) = ? AND id = ? AND version = ? AND state = 1
 ON CONFLICT (grant_id, day) DO UPDATE SET answers = budgets.answers + 1, row_count = budgets.row_count + excluded.row_count
 WHERE budgets.answers + 1 <= ? AND budgets.row_count + excluded.row_count <= ? RETURNING answers
 """
-_STANDS = "SELECT 1 FROM grants WHERE id = ? AND version = ? AND latest = 1 AND state = 'active'"
+_STANDS = "SELECT 1 FROM grants WHERE substr(id, 1, 8) = ? AND id = ? AND version = ? AND state = 1"
 
 _PRUNE_SEEN = "DELETE FROM seen_messages WHERE key IN (SELECT key FROM seen_messages WHERE bucket < ? ORDER BY bucket, key LIMIT ?) RETURNING 1"
 _PRUNE_BUDGETS = """
@@ -89,9 +91,15 @@ class Cases(Cabinet):
         exact = tuple(rows)
         case = self._cases.get(exact)
         if case is None:
-            case = _case_from_rows(rows, await self._vault(rows[0][0], rows[0][1]))
+            self._grant_rows.check_link(rows[0][2], question.channel, conversation_hash, rows[0][0])
+            grants = tuple([await self._case_grant(row) for row in rows if row[_FIRST_OF_GRANT] is not None])
+            case = _case_from_row(rows[0], grants, await self._vault(rows[0][0], rows[0][1]))
             self._cases.put(exact, case)
         return case
+
+    async def _case_grant(self, row: Row) -> Grant:
+        of_grant = row[_FIRST_OF_GRANT:]
+        return self._grant_rows.grant(of_grant, row[0], await self._terms(of_grant[3]))
 
     async def claim(self, question: Question, grant: Grant, *, day: date, rows: int) -> None:
         """Mark the message as seen and charge the grant's budget for the UTC day, durably, in one transaction.
@@ -124,9 +132,12 @@ def _claim(message: int, bucket: int, grant: Grant, day: int, rows: int) -> Work
     budget = grant.budget
     if budget.answers_per_day < 1 or rows > budget.rows_per_day:
         raise BudgetSpent
-    if (yield _CHARGE, (day, rows, grant.id, grant.version, budget.answers_per_day, budget.rows_per_day)):
+    key = grant_key(grant.id)
+    if key is None:
+        raise GrantRevoked
+    if (yield _CHARGE, (grant.id, day, rows, *key, grant.version, budget.answers_per_day, budget.rows_per_day)):
         return
-    if (yield _STANDS, (grant.id, grant.version)):
+    if (yield _STANDS, (*key, grant.version)):
         raise BudgetSpent
     raise GrantRevoked
 
@@ -141,9 +152,8 @@ def _pruning(steps: tuple[tuple[str, int], ...]) -> Callable[[], Work[int]]:
     return work
 
 
-def _case_from_rows(rows: list[Row], vault: CustomerVault) -> CaseFile:
-    customer, _, bank, sealed_tokens, sealed_accounts = rows[0][:5]
-    grants = tuple(grant_from_row(row[5:]) for row in rows if row[5] is not None)
+def _case_from_row(row: Row, grants: tuple[Grant, ...], vault: CustomerVault) -> CaseFile:
+    customer, _, _, bank, sealed_tokens, sealed_accounts = row[:_FIRST_OF_GRANT]
     if bank is None:
         return CaseFile(customer=customer, grants=grants, vault=vault)
     tokens = None if sealed_tokens is None else open_tokens(vault, sealed_tokens)

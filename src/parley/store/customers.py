@@ -9,13 +9,15 @@ from functools import partial
 
 import msgspec
 
-from parley.model.grants import BankTokens
+from parley.model.grants import BankTokens, GrantState
 from parley.model.ledger import LinkedAccount
-from parley.model.refusals import LinkExpired, LinkLost
-from parley.store.cabinet import Cabinet, to_micros
+from parley.model.refusals import Fault, LinkExpired, LinkLost
+from parley.store.cabinet import to_micros
 from parley.store.cases import ACCOUNTS_CONTEXT, TOKENS_CONTEXT, open_accounts, open_tokens
 from parley.store.driver import RecordsConflict, Values, Work, only
-from parley.store.grants import revoke
+from parley.store.endings import Endings, Held, end_grant, forget_told, owe_bank, take_tokens
+from parley.store.grant_rows import GrantRows, number_of
+from parley.store.grants import HOLDS_CUSTOMER, read_grant
 from parley.store.keys import KEY_BYTES
 from parley.store.vault import CustomerVault
 
@@ -27,18 +29,22 @@ LIVES_MAX = 100
 
 _REWRAPPED_AT_ONCE = 100
 _FIND_KEY = "SELECT id, wrapped_key FROM customers WHERE id = ?"
-_ADD_CUSTOMER = "INSERT INTO customers (id, wrapped_key, created_at) VALUES (?, ?, ?) ON CONFLICT (id) DO NOTHING"
+_ADD_CUSTOMER = "INSERT INTO customers (id, wrapped_key, created_at, number) VALUES (?, ?, ?, ?) ON CONFLICT (id) DO NOTHING"
 _SAVE_LINK = """
-INSERT INTO bank_links (customer, bank, sealed_tokens, sealed_accounts, linked_at) VALUES (?, ?, ?, ?, ?)
+INSERT INTO bank_links (customer, bank, sealed_tokens, sealed_accounts, linked_at, consent_hash) VALUES (?, ?, ?, ?, ?, ?)
 ON CONFLICT (customer) DO UPDATE SET bank = excluded.bank, sealed_tokens = excluded.sealed_tokens,
-sealed_accounts = excluded.sealed_accounts, linked_at = excluded.linked_at
+sealed_accounts = excluded.sealed_accounts, linked_at = excluded.linked_at, consent_hash = excluded.consent_hash
+"""
+_WAIT = "INSERT INTO links_waiting (customer, since) VALUES (?, ?) ON CONFLICT (customer) DO UPDATE SET since = excluded.since"
+_BURY = """
+INSERT INTO tombstones (customer, erased_at, number) VALUES (?, ?, ?) ON CONFLICT (customer) DO UPDATE SET number = excluded.number
 """
 _LINK = """
 SELECT c.id, c.wrapped_key, b.bank, b.sealed_tokens, b.sealed_accounts FROM customers c JOIN bank_links b ON b.customer = c.id WHERE c.id = ?
 """
 
 
-class Customers(Cabinet):
+class Customers(Endings):
     """The bank links' part of `parley.authorization.ports.LinkRecords`, and what concerns a customer's key."""
 
     async def save_bank_link(self, bank: str, owner: str, tokens: BankTokens, accounts: tuple[LinkedAccount, ...]) -> str:
@@ -56,8 +62,10 @@ class Customers(Cabinet):
         vault = await self._vault(customer, wrapped_key)
         named = tuple(msgspec.structs.replace(account, ref=vault.account_ref(bank, account.native_id)) for account in accounts)
         sealed_accounts = vault.seal(ACCOUNTS_CONTEXT, msgspec.msgpack.encode(named))
-        row = (customer, bank, _seal_tokens(vault, tokens), sealed_accounts, now)
-        await self._driver.write(lambda: _save(row))
+        row = (customer, bank, _seal_tokens(vault, tokens), sealed_accounts, now, self._consent_hash(bank, tokens))
+        before = await self.bank_tokens(customer)
+        replaced = await self.held_tokens(customer) if before is not None and before[1].refresh_token != tokens.refresh_token else None
+        await self._driver.write(lambda: _save(row, replaced, now))
         return customer
 
     async def bank_accounts(self, customer: str) -> tuple[LinkedAccount, ...]:
@@ -77,13 +85,14 @@ class Customers(Cabinet):
         vault = await self.vault_of(customer)
         if vault is None:
             raise LinkLost("the customer is gone")
-        sql = "UPDATE bank_links SET sealed_tokens = ? WHERE customer = ? AND sealed_tokens IS NOT NULL RETURNING customer"
-        if not await self._driver.write(only(sql, _seal_tokens(vault, tokens), customer)):
+        sql = "UPDATE bank_links SET sealed_tokens = ? WHERE customer = ? AND sealed_tokens IS NOT NULL RETURNING bank"
+        rows = await self._driver.write(only(sql, _seal_tokens(vault, tokens), customer))
+        if not rows:
             raise LinkLost("the link was lost")
 
     async def mark_link_lost(self, customer: str) -> None:
         """The bank takes the tokens no more, so they are deleted; the accounts stay, to be named when she links again."""
-        await self._driver.write(only("UPDATE bank_links SET sealed_tokens = NULL WHERE customer = ?", customer))
+        await self._driver.write(only("UPDATE bank_links SET sealed_tokens = NULL, consent_hash = NULL WHERE customer = ?", customer))
 
     async def vault_of(self, customer: str) -> CustomerVault | None:
         """Her key at work, None when she is unknown or erased."""
@@ -97,7 +106,8 @@ class Customers(Cabinet):
         crash here nor a restored backup brings her back; then the files are scrubbed. Idempotent.
         """
         await self._keys.remember_erased(customer)
-        await self._driver.write(lambda: _erase(customer, now))
+        at = to_micros(now)
+        await self._with_tokens(customer, lambda held: _erase(self._grant_rows, customer, held, at))
         self._forget()
         await self._driver.scrub(("customers", "bank_links", "links"))
 
@@ -106,7 +116,8 @@ class Customers(Cabinet):
         noted = await self._keys.erased()
         again = [customer for customer in sorted(noted) if not await self._driver.read("SELECT 1 FROM tombstones WHERE customer = ?", (customer,))]
         for customer in again:
-            await self._driver.write(partial(_erase, customer, self._clock()))
+            at = to_micros(self._clock())
+            await self._driver.write(partial(_erase, self._grant_rows, customer, Held(b"", None), at))
         if again:
             await self._driver.scrub(("customers", "bank_links", "links"))
         return len(again)
@@ -114,6 +125,9 @@ class Customers(Cabinet):
     async def rewrap(self) -> int:
         """After a rotation: wrap every key under the newest wrapping key. No sealed data is touched. Returns how many keys were wrapped again."""
         return await self._rewrap_table("customers", "id") + await self._rewrap_table("gateway_keys", "name")
+
+    def _consent_hash(self, bank: str, tokens: BankTokens) -> bytes | None:
+        return self._gateway.bank_consent(bank, tokens.consent_id) if tokens.consent_id else None
 
     async def _rewrap_table(self, table: str, name: str) -> int:
         page = f"SELECT {name}, wrapped_key FROM {table} WHERE {name} > ? ORDER BY {name} LIMIT {_REWRAPPED_AT_ONCE}"  # noqa: S608
@@ -132,26 +146,49 @@ def _ensure(ids: tuple[str, ...], wrapped_key: bytes, now: int) -> Work[tuple[st
     """The customer's row, made where missing. Two that link at once agree on whichever key came first."""
     for customer in ids:
         if not (yield "SELECT 1 FROM tombstones WHERE customer = ?", (customer,)):
-            yield _ADD_CUSTOMER, (customer, wrapped_key, now)
+            yield _ADD_CUSTOMER, (customer, wrapped_key, now, number_of(customer))
             rows = yield _FIND_KEY, (customer,)
             return rows[0][0], rows[0][1]
     raise RecordsConflict("erased too often")
 
 
-def _save(row: Values) -> Work[None]:
-    if not (yield "SELECT 1 FROM customers WHERE id = ?", row[:1]):
+def _save(row: Values, replaced: Held | None, now: int) -> Work[None]:
+    if not (yield HOLDS_CUSTOMER, row[:1]):
         raise LinkExpired("the customer is gone")
+    yield from _give_back_replaced(row, replaced, now)
     yield _SAVE_LINK, row
+    yield _WAIT, (row[0], now)
 
 
-def _erase(customer: str, now: datetime) -> Work[None]:
-    yield "INSERT INTO tombstones (customer, erased_at) VALUES (?, ?) ON CONFLICT (customer) DO NOTHING", (customer, to_micros(now))
+def _give_back_replaced(row: Values, replaced: Held | None, now: int) -> Work[None]:
+    """Tokens of an earlier link would live on at the bank without anybody knowing them."""
+    if replaced is None or replaced.owed is None:
+        return
+    if (yield "SELECT 1 FROM bank_links WHERE customer = ? AND sealed_tokens = ?", (row[0], replaced.sealed)):
+        yield from owe_bank(replaced.owed, now)
+
+
+def _erase(rows: GrantRows, customer: str, held: Held | None, now: int) -> Work[None]:
+    """`held` as it was read; its `sealed` empty where a backup brought the row back and nothing is owed to the bank."""
+    number = number_of(customer)
+    yield _BURY, (customer, now, number)
+    if held is None or held.sealed:
+        yield from take_tokens(customer, held, now)
     yield "DELETE FROM customers WHERE id = ?", (customer,)
-    active = yield "SELECT id FROM grants WHERE customer = ? AND latest = 1 AND state = 'active' ORDER BY id", (customer,)
-    for (grant_id,) in active:
-        yield from revoke(grant_id, now)
-    told = "DELETE FROM grants WHERE customer = ? AND id NOT IN (SELECT grant_id FROM revocations_due)"
-    yield told, (customer,)
+    for (identifier,) in (yield "SELECT id FROM grants WHERE customer = ? ORDER BY number", (number,)):
+        yield from _end_erased(rows, identifier.hex(), now)
+
+
+def _end_erased(rows: GrantRows, grant_id: str, now: int) -> Work[None]:
+    """Ended where it stood, and gone unless the notary is owed a word of it. A row that does not open must not keep her from being erased."""
+    try:
+        grant = yield from read_grant(rows, grant_id)
+        if grant is not None:
+            yield from end_grant(rows, grant, GrantState.REVOKED, now)
+    except Fault:
+        yield "DELETE FROM revocations_due WHERE grant_id = ?", (grant_id,)
+    if not (yield "SELECT 1 FROM revocations_due WHERE grant_id = ?", (grant_id,)):
+        yield from forget_told(grant_id)
 
 
 def _each(sql: str, rows: Sequence[Values]) -> Work[None]:

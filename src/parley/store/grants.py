@@ -1,154 +1,129 @@
-"""The drawer of grants: one row for every version of a grant, the newest one marked; and the revocations that the notary must be told of."""
+"""The drawer of grants: one row for each grant as it stands, its earlier versions beside it, and the links between chats and customers."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from datetime import datetime
 
-import msgspec
-
-from parley.model.grants import Budget, Grant, GrantState
-from parley.model.refusals import Fault, LinkExpired
-from parley.model.words import Delivery, Projection, Provenance, Purpose
-from parley.store.cabinet import Cabinet, from_micros, to_micros
+from parley.model.grants import Grant
+from parley.model.refusals import LinkExpired
+from parley.store.cabinet import Cabinet, to_micros
 from parley.store.driver import RecordsConflict, Row, Values, Work, only
+from parley.store.grant_rows import COLUMNS, GRANT_COLUMNS, GrantRows, grant_key, number_of, to_seconds
 
-GRANT_COLUMNS = (
-    "id", "version", "handle", "state", "customer", "platform", "channel", "purpose", "projections", "accounts", "delivery", "lookback_days",
-    "provenance", "answers_per_day", "rows_per_day", "created_at", "expires_at", "text_hash", "policy_digest", "log_index",
-)  # fmt: skip
-DUE_MAX = 1_000
-"""Revocations handed out at once; the next call brings the next ones."""
+HOLDS_CUSTOMER = "UPDATE customers SET number = number WHERE id = ? RETURNING id"
+"""A lock on her row in words that both databases know, so that giving and ending take turns; no row when she is gone."""
 
-_COLUMNS = ", ".join(GRANT_COLUMNS)
-_INSERT = f"INSERT INTO grants ({_COLUMNS}, latest) VALUES ({', '.join('?' * len(GRANT_COLUMNS))}, 1)"  # noqa: S608 - our own names
-_LATEST = f"SELECT {_COLUMNS} FROM grants WHERE id = ? AND latest = 1"  # noqa: S608
-_OF_CUSTOMER = f"SELECT {_COLUMNS} FROM grants WHERE customer = ? AND latest = 1 ORDER BY state, created_at DESC, id"  # noqa: S608
-_ACTIVE = f"""
-SELECT {_COLUMNS} FROM grants WHERE customer = ? AND latest = 1 AND state = 'active' AND expires_at > ? ORDER BY created_at DESC, id
+_OF_GRANT = ", ".join(f"g.{name}" for name in GRANT_COLUMNS)
+_OWNED = "LEFT JOIN customers c ON c.number = g.customer LEFT JOIN tombstones x ON x.number = g.customer"
+GRANT_WITH_OWNER = f"SELECT coalesce(c.id, x.customer), {_OF_GRANT} FROM grants g {_OWNED} WHERE substr(g.id, 1, 8) = ? AND g.id = ?"  # noqa: S608
+_VERSIONS = f"SELECT coalesce(c.id, x.customer), {_OF_GRANT} FROM grant_versions g {_OWNED} WHERE g.id = ? ORDER BY g.version"  # noqa: S608
+_OF_CUSTOMER = f"SELECT {COLUMNS} FROM grants WHERE customer = ? ORDER BY state, number DESC"  # noqa: S608
+_ACTIVE = f"SELECT {COLUMNS} FROM grants WHERE customer = ? AND state = 1 AND expires_at > ? ORDER BY number DESC"  # noqa: S608
+_MARKS = ", ".join("?" * len(GRANT_COLUMNS))
+_INSERT = f"INSERT INTO grants (customer, {COLUMNS}) VALUES (?, {_MARKS})"  # noqa: S608
+_KEEP_VERSION = f"INSERT INTO grant_versions (customer, {COLUMNS}) VALUES (?, {_MARKS})"  # noqa: S608
+_REPLACE = f"""
+UPDATE grants SET {", ".join(f"{name} = ?" for name in GRANT_COLUMNS[1:])}
+WHERE substr(id, 1, 8) = ? AND id = ? AND version = ? AND state = ? RETURNING number
 """  # noqa: S608
-_HISTORY = f"SELECT {_COLUMNS} FROM grants WHERE id = ? ORDER BY version"  # noqa: S608
-_DUE = f"""
-SELECT {", ".join(f"g.{name}" for name in GRANT_COLUMNS)} FROM revocations_due d JOIN grants g ON g.id = d.grant_id AND g.latest = 1
-ORDER BY d.due_at, g.id LIMIT {DUE_MAX}
-"""  # noqa: S608
-_RETIRE = "UPDATE grants SET latest = 0 WHERE id = ? AND version = ? AND latest = 1 AND state = 'active' RETURNING id"
-_RETIRE_OLDER = "UPDATE grants SET latest = 0 WHERE id = ? AND customer = ? AND version < ? AND latest = 1 AND state = 'active' RETURNING id"
-
-_names_decoder = msgspec.json.Decoder(tuple[str, ...])
-_projections_decoder = msgspec.json.Decoder(frozenset[Projection])
+_LOGGED = "UPDATE grants SET log_index = ? WHERE substr(id, 1, 8) = ? AND id = ? AND version = ?"
+_LINK = """
+INSERT INTO links (key, channel, conversation_hash, customer, linked_at, mac) VALUES (?, ?, ?, ?, ?, ?)
+ON CONFLICT (key) DO UPDATE SET customer = excluded.customer, linked_at = excluded.linked_at, mac = excluded.mac
+WHERE links.channel = excluded.channel AND links.conversation_hash = excluded.conversation_hash RETURNING key
+"""
 
 
 class Grants(Cabinet):
-    """The grants' part of `parley.authorization.ports.LinkRecords`."""
+    """The grants' part of `parley.authorization.ports.LinkRecords`. How grants end is in `parley.store.endings`."""
 
     async def join(self, channel: str, conversation: str, customer: str, grants: tuple[Grant, ...]) -> None:
         """Bind the conversation to the customer and store her grants, in one transaction. Ends nothing that stands.
 
-        A grant whose version is above 1 takes the place of its active predecessor. Raises ValueError for another customer's grant,
-        LinkExpired when she has been erased meanwhile, RecordsConflict when a version exists already or its predecessor is revoked.
+        A grant whose version is above 1 takes the place of its standing predecessor. Raises ValueError for another customer's grant,
+        LinkExpired when she has been erased meanwhile, RecordsConflict when the id exists already or its predecessor is over.
         """
         if any(grant.customer != customer for grant in grants):
             raise ValueError("a grant of another customer")
         key, conversation_hash = self._gateway.conversation(channel, conversation)
-        link = (key, channel, conversation_hash, customer, to_micros(self._clock()))
-        await self._driver.write(lambda: _join(link, customer, grants))
+        mac = self._grant_rows.link_mark(channel, conversation_hash, customer)
+        link = (key, channel, conversation_hash, customer, to_micros(self._clock()), mac)
+        await self._driver.write(lambda: _join(self._grant_rows, link, customer, grants))
 
     async def customer_of(self, channel: str, conversation: str) -> str | None:
+        """Raises Fault for a link that does not bear our mark."""
         key, conversation_hash = self._gateway.conversation(channel, conversation)
-        sql = "SELECT customer FROM links WHERE key = ? AND channel = ? AND conversation_hash = ?"
+        sql = "SELECT customer, mac FROM links WHERE key = ? AND channel = ? AND conversation_hash = ?"
         rows = await self._driver.read(sql, (key, channel, conversation_hash))
-        return rows[0][0] if rows else None
+        if not rows:
+            return None
+        self._grant_rows.check_link(rows[0][1], channel, conversation_hash, rows[0][0])
+        return str(rows[0][0])
 
     async def grants_of(self, customer: str, *, active_only: bool, now: datetime) -> tuple[Grant, ...]:
-        """The newest version of each; with `active_only`, those neither revoked nor expired at `now`."""
-        rows = await (self._driver.read(_ACTIVE, (customer, to_micros(now))) if active_only else self._driver.read(_OF_CUSTOMER, (customer,)))
-        return tuple(map(grant_from_row, rows))
+        """The newest version of each; with `active_only`, those that are active and not expired at `now`."""
+        number = number_of(customer)
+        rows = await (self._driver.read(_ACTIVE, (number, to_seconds(now))) if active_only else self._driver.read(_OF_CUSTOMER, (number,)))
+        return tuple([await self._opened(row, customer) for row in rows])
+
+    async def find_grant(self, grant_id: str) -> Grant | None:
+        """Its newest version; None for an id that is not ours, and for what is left of an erased customer's grant."""
+        key = grant_key(grant_id)
+        rows = await self._driver.read(GRANT_WITH_OWNER, key) if key is not None else []
+        return await self._opened(rows[0][1:], rows[0][0]) if rows and rows[0][0] is not None else None
 
     async def grant_history(self, grant_id: str) -> tuple[Grant, ...]:
         """Every version, oldest first."""
-        return tuple(map(grant_from_row, await self._driver.read(_HISTORY, (grant_id,))))
-
-    async def revoke_grant(self, grant_id: str, now: datetime) -> Grant | None:
-        """Mark as revoked at once, and remember that the notary must be told (see `revocations_due`). Idempotent; None when unknown."""
-        return await self._driver.write(lambda: revoke(grant_id, now))
-
-    async def revocations_due(self) -> tuple[Grant, ...]:
-        """Revoked versions that the notary has not confirmed, longest waiting first."""
-        return tuple(map(grant_from_row, await self._driver.read(_DUE)))
-
-    async def revocation_told(self, grant_id: str, log_index: int | None) -> None:
-        """The notary holds the revocation. What is left of an erased customer's grant goes with it."""
-        await self._driver.write(lambda: _told(grant_id, log_index))
+        key = grant_key(grant_id)
+        if key is None:
+            return ()
+        rows = [*await self._driver.read(_VERSIONS, key[1:]), *await self._driver.read(GRANT_WITH_OWNER, key)]
+        return tuple([await self._opened(row[1:], row[0]) for row in rows if row[0] is not None])
 
     async def grant_logged(self, grant_id: str, version: int, log_index: int) -> None:
         """Remember which log entry holds this version of the grant."""
-        await self._driver.write(only("UPDATE grants SET log_index = ? WHERE id = ? AND version = ?", log_index, grant_id, version))
+        key = grant_key(grant_id)
+        if key is not None:
+            await self._driver.write(only(_LOGGED, log_index, *key, version))
+
+    async def _opened(self, row: Row, customer: str) -> Grant:
+        return self._grant_rows.grant(row, customer, await self._terms(row[3]))
 
 
-def revoke(grant_id: str, now: datetime) -> Work[Grant | None]:
-    """A unit of work: the next version, revoked. Two that revoke at once are one revocation: the first retires the row, the second finds it so."""
-    rows = yield _LATEST, (grant_id,)
-    if not rows:
+def read_grant(rows: GrantRows, grant_id: str) -> Work[Grant | None]:
+    """Inside a unit of work: the newest version, None when there is none of that id."""
+    key = grant_key(grant_id)
+    found = (yield GRANT_WITH_OWNER, key) if key is not None else []
+    if not found or found[0][0] is None:
         return None
-    grant = grant_from_row(rows[0])
-    if grant.state is GrantState.REVOKED:
-        return grant
-    if not (yield _RETIRE, (grant_id, grant.version)):
-        rows = yield _LATEST, (grant_id,)
-        return grant_from_row(rows[0]) if rows else None
-    revoked = msgspec.structs.replace(grant, version=grant.version + 1, state=GrantState.REVOKED, log_index=None)
-    yield _INSERT, row_from_grant(revoked)
-    yield "INSERT INTO revocations_due (grant_id, due_at) VALUES (?, ?) ON CONFLICT (grant_id) DO NOTHING", (grant_id, to_micros(now))
-    return revoked
+    terms = yield from rows.terms(found[0][4])
+    return rows.grant(found[0][1:], found[0][0], terms)
 
 
-def row_from_grant(grant: Grant) -> Values:
-    return (
-        grant.id, grant.version, grant.handle, grant.state.value, grant.customer, grant.platform, grant.channel, grant.purpose.value,
-        _listed(grant.projections), msgspec.json.encode(grant.accounts).decode(), grant.delivery.value, grant.lookback_days,
-        grant.provenance.value, grant.budget.answers_per_day, grant.budget.rows_per_day, to_micros(grant.created_at),
-        to_micros(grant.expires_at), grant.text_hash, grant.policy_digest, grant.log_index,
-    )  # fmt: skip
+def replace_grant(rows: GrantRows, before: Grant, after: Grant) -> Work[bool]:
+    """Inside a unit of work: the next version in the place of the one that stands, which is kept beside it. False when another was quicker."""
+    terms = yield from rows.terms_number(after)
+    key = grant_key(before.id)
+    new, old = rows.row(after, terms), rows.row(before, (yield from rows.terms_number(before)))
+    if key is None or not (yield _REPLACE, (*new[1:], *key, before.version, old[2])):
+        return False
+    yield _KEEP_VERSION, (number_of(before.customer), *old)
+    return True
 
 
-def grant_from_row(row: Row) -> Grant:
-    """Raises Fault for a row with a word that we do not know: a grant that cannot be read exactly is no consent."""
-    try:
-        return Grant(
-            id=row[0], version=row[1], handle=row[2], state=GrantState(row[3]), customer=row[4], platform=row[5], channel=row[6],
-            purpose=Purpose(row[7]), projections=_projections_decoder.decode(row[8]), accounts=_names_decoder.decode(row[9]),
-            delivery=Delivery(row[10]), lookback_days=row[11], provenance=Provenance(row[12]), budget=Budget(row[13], row[14]),
-            created_at=from_micros(row[15]), expires_at=from_micros(row[16]), text_hash=row[17], policy_digest=row[18], log_index=row[19],
-        )  # fmt: skip
-    except (ValueError, OverflowError):
-        raise Fault("a stored grant cannot be read") from None
-
-
-def _join(link: Values, customer: str, grants: tuple[Grant, ...]) -> Work[None]:
-    if not (yield "SELECT 1 FROM customers WHERE id = ?", (customer,)):
+def _join(rows: GrantRows, link: Values, customer: str, grants: tuple[Grant, ...]) -> Work[None]:
+    if not (yield HOLDS_CUSTOMER, (customer,)):
         raise LinkExpired("the customer is gone")
     bound = yield _LINK, link
     if not bound:
         raise RecordsConflict("two conversations share a key")
     for grant in grants:
-        if grant.version > 1 and not (yield _RETIRE_OLDER, (grant.id, customer, grant.version)):
+        if grant.version == 1:
+            yield _INSERT, (number_of(customer), *rows.row(grant, (yield from rows.terms_number(grant))))
+            continue
+        before = yield from read_grant(rows, grant.id)
+        if before is None or before.customer != customer or before.version >= grant.version or not before.state.stands:
             raise RecordsConflict("the version before does not stand")
-        yield _INSERT, row_from_grant(grant)
-
-
-_LINK = """
-INSERT INTO links (key, channel, conversation_hash, customer, linked_at) VALUES (?, ?, ?, ?, ?)
-ON CONFLICT (key) DO UPDATE SET customer = excluded.customer, linked_at = excluded.linked_at
-WHERE links.channel = excluded.channel AND links.conversation_hash = excluded.conversation_hash RETURNING key
-"""
-
-
-def _told(grant_id: str, log_index: int | None) -> Work[None]:
-    yield "UPDATE grants SET log_index = ? WHERE id = ? AND latest = 1 AND state = 'revoked'", (log_index, grant_id)
-    yield "DELETE FROM revocations_due WHERE grant_id = ?", (grant_id,)
-    yield "DELETE FROM grants WHERE id = ? AND customer IN (SELECT customer FROM tombstones)", (grant_id,)
-
-
-def _listed(projections: Iterable[Projection]) -> str:
-    return msgspec.json.encode(sorted(projections)).decode()
+        if not (yield from replace_grant(rows, before, grant)):
+            raise RecordsConflict("the version before does not stand")
+    yield "DELETE FROM links_waiting WHERE customer = ?", (customer,)

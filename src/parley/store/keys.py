@@ -60,6 +60,13 @@ class KeyRing(Protocol):
     async def erased(self) -> frozenset[str]:
         """Every customer id that `remember_erased` was told of."""
 
+    async def rows_are_marked(self) -> bool:
+        """Whether every row that should bear a mark does. Noted apart from the records: who can write those must not be able to have rows
+        of his own marked at the next start."""
+
+    async def remember_rows_are_marked(self) -> None:
+        """Note it durably. Idempotent."""
+
 
 class FileKeyRing:
     """Wrapping keys in DIRECTORY/wrapping-<n>.key, 32 random bytes each, mode 0600, owned by the account that runs the gateway."""
@@ -111,13 +118,7 @@ class FileKeyRing:
     async def remember_erased(self, customer: str) -> None:
         if not _CUSTOMER.fullmatch(customer):
             raise ValueError("not a customer id")
-        descriptor = os.open(self._directory / "erased", os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW, 0o600)
-        try:
-            os.write(descriptor, f"{customer}\n".encode())
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
-        _sync_directory(self._directory)
+        self._note("erased", f"{customer}\n")
 
     async def erased(self) -> frozenset[str]:
         path = self._directory / "erased"
@@ -125,6 +126,23 @@ class FileKeyRing:
             return frozenset()
         lines = _read_private(path, None).decode("ascii", "replace").splitlines()
         return frozenset(line for line in lines if _CUSTOMER.fullmatch(line))
+
+    async def rows_are_marked(self) -> bool:
+        path = self._directory / "marked"
+        return path.exists() and _read_private(path, None).startswith(b"1")
+
+    async def remember_rows_are_marked(self) -> None:
+        self._note("marked", "1\n")
+
+    def _note(self, name: str, line: str) -> None:
+        """Append a line to a file beside the keys, durably."""
+        descriptor = os.open(self._directory / name, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW, 0o600)
+        try:
+            os.write(descriptor, line.encode())
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+        _sync_directory(self._directory)
 
     def _names(self) -> dict[int, str]:
         matches = (_KEY_NAME.fullmatch(path.name) for path in self._directory.iterdir())

@@ -12,6 +12,7 @@ from parley.model.refusals import RecordsUnavailable
 from parley.store.driver import RecordsNewer
 from parley.store.sqlite import connect, prepare_file
 from parley.store.turn import alone
+from parley.store.vault import customer_number
 
 if TYPE_CHECKING:
     from parley.store.postgres import Connection
@@ -113,6 +114,9 @@ def _upgrade_sqlite(connection: sqlite3.Connection) -> str:
     found = _sqlite_version(connection)
     if not check_version(found):
         return found
+    # What PostgreSQL brings along, for the step that makes grants small.
+    connection.create_function("parley_bytes", 1, _bytes_of, deterministic=True)
+    connection.create_function("parley_number", 1, customer_number, deterministic=True)
     connection.execute("BEGIN IMMEDIATE")
     try:
         found = _sqlite_version(connection)
@@ -124,6 +128,10 @@ def _upgrade_sqlite(connection: sqlite3.Connection) -> str:
         if connection.in_transaction:
             connection.execute("ROLLBACK")
     return found
+
+
+def _bytes_of(text: str) -> bytes:
+    return bytes.fromhex("".join(letter for letter in text if letter in "0123456789abcdef"))
 
 
 def _sqlite_version_of(path: Path) -> str:

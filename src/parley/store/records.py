@@ -11,9 +11,10 @@ from parley.store.clients import Clients
 from parley.store.customers import Customers
 from parley.store.disclosures import Disclosures
 from parley.store.driver import Driver, Work
-from parley.store.grants import Grants
+from parley.store.grant_rows import GrantRows
 from parley.store.handovers import Handovers
 from parley.store.keys import KEY_BYTES, KeyRing, KeysUnsafe
+from parley.store.marking import mark_rows
 from parley.store.migrate import migrate, sqlite_path
 from parley.store.officers import Officers
 from parley.store.passkeys import Passkeys
@@ -24,7 +25,7 @@ from parley.store.tokens import Tokens
 from parley.store.vault import GatewayKeys
 
 
-class Records(Cases, Grants, Customers, Sittings, Passkeys, Disclosures, Officers, RuleBook, Handovers, Clients, Tokens):
+class Records(Cases, Customers, Sittings, Passkeys, Disclosures, Officers, RuleBook, Handovers, Clients, Tokens):
     """All drawers in one: implements `parley.release.ports.Records`, `parley.authorization.ports.SessionRecords` and `LinkRecords`.
 
     Every method may raise RecordsUnavailable (the database is out of reach; nothing was changed, or it cannot be known) beside its own.
@@ -45,7 +46,11 @@ async def open_records(url: str, keys: KeyRing, clock: Clock) -> Records:
     await migrate(url)
     driver = await _open_driver(url)
     try:
-        records = Records(driver, keys, await _gateway_keys(driver, keys), clock)
+        gateway = await _gateway_keys(driver, keys)
+        if not await keys.rows_are_marked():
+            await mark_rows(driver, GrantRows(gateway))
+            await keys.remember_rows_are_marked()
+        records = Records(driver, keys, gateway, clock)
         await records.replay_erasures()
     except BaseException:
         await driver.aclose()

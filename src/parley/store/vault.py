@@ -73,6 +73,8 @@ class GatewayKeys:
         self._conversation_key = sub_key(key, "gateway conversation")
         self._message_key = sub_key(key, "gateway message")
         self._customer_key = sub_key(key, "gateway customer")
+        self._consent_key = sub_key(key, "gateway bank consent")
+        self._mark_key = sub_key(key, "gateway row mark")
 
     def __repr__(self) -> str:
         return "GatewayKeys(***)"
@@ -91,6 +93,14 @@ class GatewayKeys:
     def customer(self, bank: str, owner: str, life: int) -> str:
         """Our id of a bank's customer: 32 hex digits. `life` starts at 0 and grows when she was erased and comes back, as someone new."""
         return blake2b(_pair(bank, owner) + struct.pack(">I", life), key=self._customer_key, digest_size=16).hexdigest()
+
+    def bank_consent(self, bank: str, consent_id: str) -> bytes:
+        """16 bytes to find a link by, when the bank says that a consent was ended there."""
+        return blake2b(_pair(bank, consent_id), key=self._consent_key, digest_size=16).digest()
+
+    def mark(self, row: bytes) -> bytes:
+        """16 bytes, keyed BLAKE2b (RFC 7693) of a row's canonical bytes: who can only write the database cannot make one."""
+        return blake2b(row, key=self._mark_key, digest_size=16).digest()
 
     def seal(self, context: str, plain: bytes) -> bytes:
         return self._sealer.seal(context, plain)
@@ -123,6 +133,11 @@ class Sealer:
             return self._cipher.decrypt(sealed[1:body], sealed[body:], self._bound + context.encode())
         except (InvalidTag, ValueError):
             raise Fault("a sealed value does not open") from None
+
+
+def customer_number(customer: str) -> int:
+    """63 bits of a customer's id, which is a keyed hash already: what other rows point to her with. Raises ValueError for another form."""
+    return int(customer[:16], 16) >> 1
 
 
 def sub_key(key: bytes, use: str) -> bytes:
