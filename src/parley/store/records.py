@@ -21,11 +21,12 @@ from parley.store.passkeys import Passkeys
 from parley.store.rulebook import RuleBook
 from parley.store.sittings import Sittings
 from parley.store.sqlite import SqliteDriver
+from parley.store.tallies import Tallies
 from parley.store.tokens import Tokens
 from parley.store.vault import GatewayKeys
 
 
-class Records(Cases, Customers, Sittings, Passkeys, Disclosures, Officers, RuleBook, Handovers, Clients, Tokens):
+class Records(Cases, Customers, Sittings, Passkeys, Disclosures, Officers, RuleBook, Handovers, Clients, Tokens, Tallies):
     """All drawers in one: implements `parley.release.ports.Records`, `parley.authorization.ports.SessionRecords` and `LinkRecords`.
 
     Every method may raise RecordsUnavailable (the database is out of reach; nothing was changed, or it cannot be known) beside its own.
