@@ -7,7 +7,7 @@ more. The records remember what the log still has to be told, so a restart carri
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime, timedelta
 from typing import Protocol
 
@@ -82,6 +82,15 @@ class GrantDesk:
         for grant in mine:
             await self._tell(grant)
         return len(mine)
+
+    async def end_grants(self, customer: str, grant_ids: Sequence[str]) -> None:
+        """Revoke these grants of this customer. Idempotent; ids that are not hers, or that have ended, are passed over."""
+        active = await self._records.grants_of(customer, active_only=True, now=self._clock())
+        mine = [grant for grant in active if grant.id in grant_ids]
+        for grant in mine:
+            await self._records.revoke_grant(grant.id, self._clock())
+        for grant in mine:
+            await self._tell(grant)
 
     async def tell_revocations(self) -> int:
         """Tell the log of revocations that it has not heard of, after a crash or an outage. Returns how many it was told of now."""
