@@ -18,9 +18,19 @@ from parley.model.stages import Answer, Disclosure, Permission, Question, Reques
 from parley.model.words import Delivery, Projection, Purpose
 from parley.proof import commitment_text, is_forbidden, read_entry
 from parley.proof.entry import ENTRY_BYTES_MAX
-from parley.release.entries import bucket, build_entry, count_class, grant_entry, open_private, policy_entry, refusal_entry, seal_entry
+from parley.release.entries import (
+    bucket,
+    build_entry,
+    count_class,
+    grant_entry,
+    incident_entry,
+    open_private,
+    policy_entry,
+    refusal_entry,
+    seal_entry,
+)
 from parley.release.pipeline import Released
-from tests.fakes.road import GRANT, NOW, PRIVATE_WORDS, KeyVault, build_town
+from tests.fakes.road import GRANT, NOW, PRIVATE_WORDS, KeyVault, build_town, policy_from
 
 LONGEST = "a" * 64
 QUESTION = Question(LONGEST, LONGEST, "conversation", "message", "what's my balance?", NOW)
@@ -54,8 +64,17 @@ def test_the_longest_refusal_entry_fits_and_the_notary_takes_it() -> None:
             assert check_entry(entry)[0] == "refusal"
 
 
-def test_other_entries_of_the_house_fit_and_the_notary_takes_them() -> None:
-    assert check_entry(policy_entry("f" * 64, 20, NOW))[0] == "policy"
+def test_other_entries_of_the_house_fit_and_the_notary_takes_them(tmp_path: Path) -> None:
+    policy = policy_from(tmp_path)
+    announced = policy_entry(policy, NOW)
+    assert check_entry(announced)[0] == "policy"
+    assert {json.loads(announced)[name] for name in ("pol", "text", "table", "proof")} == {
+        policy.digest,
+        policy.text_digest,
+        policy.table_digest,
+        policy.proof.digest,
+    }
+    assert check_entry(incident_entry("policy_disputed", policy.digest, NOW))[0] == "incident"
     assert check_entry(build_entry("0.1.0", NOW))[0] == "build"
     for kind in ("grant", "revoke"):
         assert check_entry(grant_entry(kind, "c" * 44, LONGEST, LONGEST, NOW), kind)[0] == kind

@@ -19,7 +19,7 @@ from parley.app.diagnostics import unforeseen
 from parley.app.frame import Frame, now
 from parley.app.linking import LinkingRooms, linking_rooms, linking_routes
 from parley.app.log_port import HouseLog, log_vkey
-from parley.app.policies import not_looking, open_guard
+from parley.app.policies import keep_judging, not_looking, open_guard, reload_on_hangup
 from parley.app.publish import log_routes
 from parley.app.road import road
 from parley.app.web_desk import WebDesk
@@ -54,6 +54,8 @@ async def open_house(settings: Settings) -> AsyncIterator[ASGIApp]:
         policies, guard = await open_guard(settings, records, log)
         watching = asyncio.create_task(guard.watch(not_looking))
         stack.push_async_callback(ended, watching)
+        for beside in (keep_judging(policies, log), reload_on_hangup(settings, policies)):
+            stack.push_async_callback(ended, asyncio.create_task(beside))
         frame = Frame(
             settings=settings,
             records=records,

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
+import signal
+from contextlib import suppress
+
 from parley.app.diagnostics import diagnostics
 from parley.app.frame import now, policy_file
 from parley.app.log_port import HouseLog
 from parley.guard import Guard, PolicyInForce
-from parley.policy import Policy, load_policy
-from parley.release.entries import policy_entry
+from parley.model.refusals import Fault, PolicyDisputed, Refusal
+from parley.policy import Policy, PolicyRejected, load_policy
+from parley.release.entries import incident_entry, policy_entry
 from parley.settings import Settings
 from parley.store import Records
+
+JUDGING_PERIOD_SECONDS = 0.5
 
 
 async def open_guard(settings: Settings, records: Records, log: HouseLog) -> tuple[PolicyInForce, Guard]:
@@ -19,7 +26,7 @@ async def open_guard(settings: Settings, records: Records, log: HouseLog) -> tup
     """
 
     async def announce(policy: Policy) -> None:
-        await log.record(policy_entry(policy.digest, len(policy.table), now()), b"", handle=None, version=None)
+        await log.record(policy_entry(policy, now()), b"", handle=None, version=None)
 
     approved = await records.policy_in_force()
     policy = load_policy(approved.sources if approved is not None else policy_file(settings))
@@ -31,6 +38,43 @@ async def open_guard(settings: Settings, records: Records, log: HouseLog) -> tup
     guard = Guard(records, policies)
     await guard.look()
     return policies, guard
+
+
+async def keep_judging(policies: PolicyInForce, log: HouseLog) -> None:
+    """Have the Rust engine repeat what waits to be repeated. Where it disagrees once, nothing leaves under that policy any more, and the
+    log says so; the customer's question and the case itself are in no entry."""
+    told: str | None = None
+    while True:
+        await asyncio.sleep(JUDGING_PERIOD_SECONDS)
+        policy = policies.current()
+        if policy.watch.waiting:
+            await asyncio.to_thread(policy.watch.look)
+        if policy.watch.disputed and told != policy.digest:
+            diagnostics.error("policy_disputed", policy=policy.digest)
+            with suppress(Fault, Refusal):
+                await log.record(incident_entry(PolicyDisputed.code, policy.digest, now()), b"", handle=None, version=None)
+                told = policy.digest
+
+
+async def reload_on_hangup(settings: Settings, policies: PolicyInForce) -> None:
+    """On SIGHUP read the settings' own policy again. It takes effect once it is proved and logged; until then, or where it does not load,
+    the old one stays in force. A policy that officers approved is never replaced by a file."""
+    asked = asyncio.Event()
+    with suppress(ValueError, RuntimeError):  # Only a process's main thread hears signals; a house in a test's thread does without.
+        asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, asked.set)
+    while True:
+        await asked.wait()
+        asked.clear()
+        if policies.version:
+            diagnostics.warning("policy_file_ignored", reason="officers approved another policy; propose the file in their console")
+            continue
+        try:
+            policy = await asyncio.to_thread(load_policy, policy_file(settings))
+            await policies.replace(policy)
+        except (PolicyRejected, Fault, Refusal) as reason:
+            diagnostics.error("policy_not_reloaded", reason=str(reason))
+        else:
+            diagnostics.info("policy_reloaded", policy=policy.digest)
 
 
 def not_looking(kind: str) -> None:

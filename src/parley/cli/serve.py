@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import signal
 import sys
 from pathlib import Path
 
@@ -23,6 +25,7 @@ async def run_house(config: Path) -> int:
     except (SettingsRejected, ChildFailed) as error:
         print(f"parley serve: {error}", file=sys.stderr)
         return 1
+    asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, supervisor.reload)
     report(f"open at {settings.public_url} (listening on {supervisor.address})")
     await stop.wait()
     await supervisor.stop()

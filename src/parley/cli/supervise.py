@@ -89,6 +89,13 @@ class Supervisor:
             await self.stop()
             raise ChildFailed("the house did not come up in time; `parley doctor` says what is wrong") from None
 
+    def reload(self) -> None:
+        """Tell every gateway to read its policy again (SIGHUP). One that is just starting reads the new one anyway."""
+        for child in self.gateways:
+            if child.process is not None and child.process.returncode is None:
+                with suppress(ProcessLookupError):
+                    child.process.send_signal(signal.SIGHUP)
+
     async def stop(self) -> None:
         """Gateways first, so that nothing asks a notary that is gone."""
         self.stopping = True

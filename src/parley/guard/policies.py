@@ -48,11 +48,21 @@ class PolicyInForce:
 
     async def loaded(self, sources: Mapping[str, bytes]) -> Policy:
         """Load and prove, beside the questions and not before them, and keep it for the moment when it may take effect. Raises PolicyRejected."""
+        known = next((each for each in (self._current, *self._kept.values()) if each.sources == sources), None)
+        if known is not None:
+            return known
         policy = await asyncio.to_thread(self._load, sources)
         self._kept[policy.digest] = policy
         if len(self._kept) > KEPT_MAX:
             self._kept.pop(next(iter(self._kept)))
         return policy
+
+    async def replace(self, policy: Policy) -> None:
+        """Put another policy in the place of the settings' own: first into the log, then in force. What the old one ruled and has not left
+        yet is refused by the guard. Raises what `announce` raises, and then the old one stays."""
+        await self._announce(policy)
+        if not self.version:
+            self._current, self.digest = policy, policy.digest
 
     async def follow(self, standing: Standing) -> None:
         """Begin to take over the policy in force where that is not the current one; returns at once. The next call raises what it failed with."""

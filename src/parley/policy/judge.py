@@ -77,7 +77,7 @@ class Judge:
         numbers = self.slice_of(platform)
         text = "\n".join(self._found[number].text for number in numbers)
         ids = {f"policy{place}": self._rules[number].id for place, number in enumerate(numbers)}
-        return cedarpy.PolicySet.from_str(text), ids
+        return cedarpy.PolicySet.from_str(text, release_gil=True), ids
 
 
 def compare(judge: Judge, rules: Sequence[Rule], domain: Domain, *, seed: str, rows_max: int | None = ROWS_COMPARED_MAX) -> Comparison:

@@ -13,6 +13,7 @@ import msgspec
 
 from parley.model.refusals import Basis
 from parley.model.stages import Disclosure, Question, SealedEntry, answer_digest
+from parley.policy import Policy
 from parley.proof import canonical, commitment_text
 from parley.release.ports import Vault
 
@@ -100,9 +101,28 @@ def count_class(records: int) -> int:
     return 0 if records <= 1 else 1 if records <= 10 else 2 if records <= 50 else 3
 
 
-def policy_entry(digest: str, rows: int, now: datetime) -> bytes:
-    """A policy that is about to take effect: its digest and the size of its decision table."""
-    return canonical({"b": bucket(now), "k": "policy", "pol": digest, "rows": rows, "v": ENTRY_VERSION})
+def policy_entry(policy: Policy, now: datetime) -> bytes:
+    """A policy that is about to take effect: its digest, the size of its decision table, and the digests of text, table and proof.
+
+    Whoever has the two files can load them and must arrive at the same four digests (docs/policy.md).
+    """
+    return canonical(
+        {
+            "b": bucket(now),
+            "k": "policy",
+            "pol": policy.digest,
+            "proof": policy.proof.digest,
+            "rows": len(policy.table),
+            "table": policy.table_digest,
+            "text": policy.text_digest,
+            "v": ENTRY_VERSION,
+        }
+    )
+
+
+def incident_entry(code: str, policy_digest: str, now: datetime) -> bytes:
+    """Something that must not happen did, and stopped every release under this policy: a stable code, nothing of any customer."""
+    return canonical({"b": bucket(now), "code": code, "k": "incident", "pol": policy_digest, "v": ENTRY_VERSION})
 
 
 def grant_entry(kind: str, commitment: str, channel: str, platform: str, now: datetime) -> bytes:
