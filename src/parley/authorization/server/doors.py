@@ -25,7 +25,7 @@ from parley.authorization.server.errors import OAuthError
 from parley.authorization.server.exchange import answered, header_values, one_header, read_params, told
 from parley.authorization.server.issuing import Issuing
 from parley.authorization.server.metadata import resource_metadata, server_metadata
-from parley.authorization.server.ports import GrantMaker, KeySource, Params, RefusalLog, Rules, ServerRecords
+from parley.authorization.server.ports import ClientRecords, GrantMaker, KeySource, Params, RefusalLog, Rules, ServerRecords
 from parley.authorization.server.profile import Profile, Refresh
 from parley.authorization.server.requests import REQUEST_URI_PREFIX, Requests
 from parley.authorization.sessions import Throttle
@@ -35,7 +35,7 @@ from parley.model.clients import Client
 class AuthorizationServer:
     """One profile's server. `public_url` as clients spell it, without a slash at the end.
 
-    `client_ids` finds clients: the records, or what a profile puts before them. `limits` bounds how often one client may ask (per second, at once).
+    `clients` finds clients: the records, or what a profile puts before them. `limits` bounds how often one client may ask (per second, at once).
     """
 
     def __init__(
@@ -49,6 +49,7 @@ class AuthorizationServer:
         refusals: RefusalLog,
         keys: KeySource | None,
         clock: Callable[[], datetime],
+        clients: ClientRecords | None = None,
         limits: tuple[float, int] = (10.0, 300),
     ) -> None:
         self.profile = profile
@@ -59,7 +60,7 @@ class AuthorizationServer:
         self.grants = grants
         self.clock = clock
         self.proofs = Proofs(records, clock, nonces=profile.nonces)
-        self.gate = ClientGate(profile, self.issuer, records, records, ClientKeys(keys, clock), clock)
+        self.gate = ClientGate(profile, self.issuer, clients or records, records, ClientKeys(keys, clock), clock)
         self.requests = Requests(profile, self.issuer, self.resource, rules, refusals, clock)
         self.issuing = Issuing(profile, self.issuer, records, clock)
         self.tokens = OwnTokens(self.issuer, self.resource, records, self.proofs if profile.bound else None, clock)

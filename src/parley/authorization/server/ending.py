@@ -9,7 +9,7 @@ from contextlib import suppress
 from datetime import datetime, timedelta
 
 from parley.authorization.linking import Approval
-from parley.authorization.server.ports import GrantMaker, ServerRecords
+from parley.authorization.server.ports import ClientRecords, GrantMaker, ServerRecords
 from parley.authorization.server.requests import answer_address, seen
 from parley.authorization.sessions import hash_token
 from parley.model.grants import Grant
@@ -24,9 +24,17 @@ class OAuthEnding:
     """Implements parley.authorization.linking.Ending for requests of clients, of every profile that has codes."""
 
     def __init__(
-        self, records: ServerRecords, grants: GrantMaker, clock: Callable[[], datetime], chance: Callable[[int], bytes] = secrets.token_bytes
+        self,
+        records: ServerRecords,
+        grants: GrantMaker,
+        clock: Callable[[], datetime],
+        chance: Callable[[int], bytes] = secrets.token_bytes,
+        *,
+        clients: ClientRecords | None = None,
     ) -> None:
+        """`clients` finds clients: the records, or what stands before them."""
         self._records = records
+        self._clients = clients or records
         self._grants = grants
         self._clock = clock
         self._chance = chance
@@ -39,7 +47,7 @@ class OAuthEnding:
         if request is None:
             raise BadInput("form_stale", "the client's request has expired or was answered")
         # 2. The client is still who it was when it asked, and what is to be replaced is this customer's.
-        client = await self._records.find_client(request.client)
+        client = await self._clients.find_client(request.client)
         before = await self._records.find_authorization(request.replaces) if request.replaces is not None else None
         if client is None or seen(client) != request.client_seen or not _replaceable(request, before, approval):
             return answer_address(request, {"error": "access_denied"})

@@ -63,6 +63,8 @@ class Issuing:
         authorization, grants = await self.standing(code.authorization)
         if authorization is None or authorization.version != code.version or not grants:
             raise _no_grant()
+        if params.get("resource", authorization.audience) != authorization.audience:
+            raise OAuthError("invalid_target", "This code is for another resource.")
         return await self._issue(authorization, grants, code.family, jkt, code_hash=code_hash)
 
     async def renew(self, client: Client, params: Params, jkt: str | None) -> dict[str, Any]:
@@ -161,7 +163,8 @@ class Issuing:
             told["refresh_token"] = refresh
         if self._profile.details:
             told |= {"authorization_details": told_details(grants, now), "grant_id": authorization.id}
-        return told | ({"scope": " ".join(self._profile.scopes)} if self._profile.scopes else {})
+        allowed = self._profile.scopes if self._profile.scopes_granted is None else self._profile.scopes_granted(grants)
+        return told | ({"scope": " ".join(allowed)} if self._profile.scopes else {})
 
     def _token(self, kind: TokenKind, authorization: Authorization, family: bytes, jkt: str | None, now: datetime, ends: datetime) -> Token:
         return Token(
@@ -178,6 +181,8 @@ class Issuing:
         )
 
     def _verified(self, verifier: str, code: Code) -> bool:
+        if not code.challenge and not self._profile.pkce_needed:
+            return not verifier  # A verifier to a code that never had a challenge: the code was planted.
         if not VERIFIER.fullmatch(verifier):
             return False
         challenge = urlsafe_b64encode(sha256(verifier.encode()).digest()).rstrip(b"=")

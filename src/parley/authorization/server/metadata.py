@@ -45,6 +45,8 @@ def server_metadata(profile: Profile, issuer: str) -> dict[str, Any]:
         }
     if profile.scopes:
         told["scopes_supported"] = list(profile.scopes)
+    if profile.documents:
+        told["client_id_metadata_document_supported"] = True
     return told
 
 

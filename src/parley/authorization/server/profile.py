@@ -6,13 +6,14 @@ for it, and a code, token or assertion for one is nothing at another.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from enum import StrEnum
 
 from parley.authorization.server.ports import Params
 from parley.model.clients import Client, ClientProfile
+from parley.model.grants import Grant
 from parley.model.linking import Origin
 from parley.model.words import Projection, Purpose
 
@@ -55,7 +56,9 @@ class Profile:
 
     `pushed`: requests come by PAR (RFC 9126) only, otherwise by /authorize only. `bound`: tokens are bound to a DPoP key (RFC 9449).
     `details`: asks by authorization_details (RFC 9396), otherwise by `scopes`. `loopback`: a native client's redirect address may be on
-    127.0.0.1 or [::1] with any port (RFC 8252 7.3). `channel` of the grants.
+    127.0.0.1 or [::1] with any port (RFC 8252 7.3). `channel` of the grants. `pkce_needed` False: a client that proves itself by a secret may
+    leave PKCE out, and is held to it where it began with it. `documents`: clients may be known by a document at their own address.
+    `scopes_granted` says which scopes a customer's grants amount to; without it, all of `scopes`.
     """
 
     kind: ClientProfile
@@ -70,7 +73,10 @@ class Profile:
     details: bool
     refresh: Refresh
     scopes: tuple[str, ...] = ()
+    scopes_granted: Callable[[Iterable[Grant]], tuple[str, ...]] | None = None
     loopback: bool = False
+    documents: bool = False
+    pkce_needed: bool = True
     nonces: bool = False
     introspects: bool = True
     access_life: timedelta = timedelta(minutes=5)

@@ -84,7 +84,7 @@ class Requests:
             client=client.id,
             redirect_uri=redirect_uri,
             state=params.get("state"),
-            challenge=params["code_challenge"],
+            challenge=params.get("code_challenge", ""),
             audience=self._resource,
             errand=errand,
             client_seen=seen(client),
@@ -109,7 +109,8 @@ class Requests:
             raise OAuthError("unsupported_response_type", "response_type is code.")
         if any(name in params for name in REFUSED):
             raise OAuthError("invalid_request", "A parameter is not supported here.")
-        if params.get("code_challenge_method") != "S256" or not CHALLENGE.fullmatch(params.get("code_challenge", "")):
+        left_out = not self._profile.pkce_needed and not {"code_challenge", "code_challenge_method"} & set(params)
+        if not left_out and (params.get("code_challenge_method") != "S256" or not CHALLENGE.fullmatch(params.get("code_challenge", ""))):
             raise OAuthError("invalid_request", "PKCE with S256 is needed.")
         if len(params.get("state", "")) > STATE_CHARS_MAX:
             raise OAuthError("invalid_request", "state is too long.")
