@@ -3,21 +3,38 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import shutil
 import sqlite3
 from base64 import b64encode
-from collections.abc import Iterator
-from datetime import UTC, datetime
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from itertools import product
 from pathlib import Path
+from typing import Any
 
+import msgspec
 import pytest
 import uvloop
+from click.testing import Result
+from typer.testing import CliRunner
 
+from parley.cli.main import app
+from parley.cli.policy_explain import Asked
+from parley.cli.policy_explain import explained as explain
+from parley.cli.policy_simulate import simulated
 from parley.log.client import NotaryClient
-from parley.log.history import ReleaseClass, TooManyKinds, release_history
-from parley.model.words import Projection, Purpose
+from parley.log.history import History, ReleaseClass, TooManyKinds, release_history
+from parley.model.words import Assurance, Projection, Purpose
+from parley.policy import Case, load_policy
+from parley.policy.difference import difference, kinds_by_case, touched
+from parley.policy.packs import policy_place
 from parley.proof import canonical
+from parley.store import Records, migrate
+from parley.store.tallies import Tally, open_for_counting, tally
+from tests.fixtures_postgres import RecordsBench
+from tests.house import RunningHouse, parley, run
 from tests.notary_process import NotaryProcess
 
 MONTHS = (datetime(2026, 9, 14, 10, tzinfo=UTC), datetime(2026, 10, 2, 8, tzinfo=UTC), datetime(2026, 11, 20, 18, tzinfo=UTC))
@@ -95,3 +112,372 @@ def test_a_log_that_names_kinds_without_end_does_not_fill_the_memory(filled: Pat
     monkeypatch.setattr("parley.log.history.CLASSES_MAX", 3)
     with pytest.raises(TooManyKinds):
         release_history(filled)
+
+
+# The commands
+
+
+def said(*words: str | Path) -> Result:
+    """`parley …` in this process: what it prints, and its exit code. Nothing may escape as an exception."""
+    result = CliRunner().invoke(app, [str(word) for word in words], env={"COLUMNS": "240", "TERM": "dumb"})
+    assert result.exception is None or isinstance(result.exception, SystemExit), result.exception
+    return result
+
+
+def told(*words: str | Path) -> tuple[int, Any]:
+    """The same with --json."""
+    result = said(*words, "--json")
+    return result.exit_code, json.loads(result.stdout)
+
+
+def own_copy(folder: Path, *changes: tuple[str, str], pack: str = "standard") -> Path:
+    """A bank's own policy: a pack with these words changed, each of them found."""
+    assert said("policy", "init", pack, folder).exit_code == 0
+    rules = folder / "policy.cedar"
+    text = rules.read_text()
+    for old, new in changes:
+        assert old in text
+        text = text.replace(old, new)
+    rules.write_text(text)
+    return folder
+
+
+SHORTER = ('@rows_max("25")\n@lookback_days_max("90")', '@rows_max("25")\n@lookback_days_max("30")')
+NO_MERCHANTS = (', Action::"transactions.merchant_and_amount"', "")
+
+
+# check
+
+
+def test_check_shows_each_step_and_every_invariant() -> None:
+    code, report = told("policy", "check", "standard")
+    assert code == 0
+    assert [step["name"] for step in report["steps"]] == ["read", "validate", "compile", "tabulate", "compare", "prove"]
+    assert all(step["found"] and step["seconds"] >= 0 for step in report["steps"])
+    assert {len(report[name]) for name in ("digest", "text_digest", "table_digest", "proof_digest")} == {64}
+    assert report["digest"] == load_policy(policy_place("standard")).digest
+    assert 0 < report["allowed"] < report["decisions"] and report["table"] == []
+    assert {each["name"] for each in report["invariants"]} >= {"no-advertising", "off-platform"}
+    assert all(each["combinations"] > report["decisions"] and each["counterexample"] is None for each in report["invariants"])
+    words = said("policy", "check", "standard")
+    assert words.exit_code == 0 and "Nothing leaves for advertising" in words.stdout and report["digest"] in words.stdout
+    code, whole = told("policy", "check", "standard", "--table")
+    assert len(whole["table"]) == report["decisions"]
+    assert sum(row["verdict"]["allow"] for row in whole["table"]) == report["allowed"]
+
+
+@pytest.mark.parametrize(
+    ("change", "names"),
+    [
+        (('Purpose::"answer_customer"', 'Purpose::"answer_custmer"'), ("own-chat", "answer_custmer")),
+        (('@rows_max("25")', '@rows_max("2500")'), ("own-chat", "@rows_max must be")),
+        (('@id("assistant")', '@id("own-chat")'), ("own-chat", "twice")),
+        (('Channel::"web"', 'Channel::"wbe"'), ("own-chat", "wbe")),
+    ],
+)
+def test_check_refuses_a_slip_of_the_pen_with_file_rule_and_mend(tmp_path: Path, change: tuple[str, str], names: tuple[str, ...]) -> None:
+    mine = own_copy(tmp_path / "mine", change)
+    for words in (("check", mine), ("diff", "standard", mine), ("diff", mine, "standard"), ("simulate", mine, "--data", tmp_path)):
+        run = said("policy", *words)
+        assert run.exit_code == 1
+        assert str(mine / "policy.cedar") in run.stderr and "Traceback" not in run.stderr
+        assert all(name in run.stderr for name in names), run.stderr
+
+
+def test_a_policy_that_is_not_there_is_answered_with_the_packs_there_are(tmp_path: Path) -> None:
+    run = said("policy", "check", tmp_path / "nowhere")
+    assert run.exit_code == 1 and "standard" in run.stderr and "cautious" in run.stderr
+    (tmp_path / "empty").mkdir()
+    run = said("policy", "check", tmp_path / "empty")
+    assert run.exit_code == 1 and "policy.cedar" in run.stderr
+
+
+def test_packs_are_listed_with_what_they_are_for_and_copied_out_once(tmp_path: Path) -> None:
+    code, packs = told("policy", "packs")
+    assert code == 0 and {each["name"] for each in packs} >= {"standard", "cautious", "1033"}
+    assert all(len(each["for"]) > 30 for each in packs)
+    mine = own_copy(tmp_path / "mine")
+    assert told("policy", "diff", "standard", mine)[0] == 0
+    again = said("policy", "init", "standard", mine)
+    assert again.exit_code == 1 and "not empty" in again.stderr
+    unknown = said("policy", "init", "lenient", tmp_path / "other")
+    assert unknown.exit_code == 1 and "standard" in unknown.stderr and not (tmp_path / "other").exists()
+    nowhere = said("policy", "init", "standard", "/proc/nowhere/mine")
+    assert nowhere.exit_code == 1 and "cannot write" in nowhere.stderr
+
+
+def test_words_from_a_file_cannot_move_the_terminals_cursor(tmp_path: Path) -> None:
+    """Somebody else's policy is read in the officer's terminal; what it says is text there, and no command to the terminal or the table."""
+    mine = own_copy(tmp_path / "mine")
+    particulars = mine / "particulars.toml"
+    particulars.write_text(particulars.read_text().replace('name = "standard"', 'name = "a[red]b\\u001b[2J"'))
+    run = said("policy", "check", mine)
+    assert "\x1b[2J" not in run.stdout
+    assert run.exit_code == 1 or "a[red]b" in run.stdout
+    odd = said("policy", "check", "\x1b[2Jnowhere")
+    assert "\x1b" not in odd.stderr and odd.exit_code == 1
+
+
+# explain
+
+ASK = {"--platform": "parley-web", "--channel": "web", "--purpose": "answer_customer", "--projection": "balance.available"}
+
+
+def explained(pack: str | Path, **changes: str) -> tuple[int, Any]:
+    options = ASK | {f"--{name.replace('_', '-')}": value for name, value in changes.items()}
+    return told("policy", "explain", pack, *(word for pair in options.items() for word in pair))
+
+
+def test_explain_says_which_rule_allows_and_on_what_terms() -> None:
+    code, told_so = explained("standard", projection="transactions.amount")
+    assert code == 0 and told_so["allow"] and told_so["answer"].startswith("Yes")
+    assert {(each["id"], each["effect"], each["decided"]) for each in told_so["rules"]} == {("own-chat", "permit", True)}
+    assert all("at most 25 rows; at most 90 days back" in each["says"] for each in told_so["decisions"])
+    words = said("policy", "explain", "standard", *(word for pair in ASK.items() for word in pair))
+    assert "Yes" in words.stdout and "own-chat" in words.stdout and words.exit_code == 0
+
+
+def test_explain_says_what_would_have_to_change() -> None:
+    code, no_rule = explained("standard", purpose="customer_care")
+    assert code == 3 and not no_rule["allow"] and no_rule["rules"] == []
+    assert any("A permit that names" in each for each in no_rule["changes"])
+    assert any("for answer_customer" in each for each in no_rule["changes"])
+    code, forbidden = explained("refuse-platform", platform="northstar-social")
+    assert code == 3 and any("The rule refuse-northstar-social (line " in each for each in forbidden["changes"])
+    line = int(next(each["line"] for each in forbidden["rules"]))
+    source = (policy_place("refuse-platform") / "policy.cedar").read_text().splitlines()
+    assert source[line - 1] == '@id("refuse-northstar-social")'
+    code, far = explained("standard", projection="transactions.amount", lookback_days="91")
+    assert code == 3 and "91 days back" in far["answer"] and any("@lookback_days_max" in each for each in far["changes"])
+    code, sealed = explained("cautious")
+    assert code == 3 and "sealed" in sealed["answer"] and any("@delivery" in each for each in sealed["changes"])
+
+
+def test_explain_tells_rows_that_stay_back_from_rows_that_may_leave() -> None:
+    code, partly = explained("standard", platform="larkspur-partner", channel="api", projection="transactions.amount")
+    assert code == 0 and partly["answer"].startswith("In part")
+    assert {(each["data"], each["allow"]) for each in partly["decisions"]} == {("on_platform", True), ("off_platform", False)}
+    assert any("off_platform = true" in each for each in partly["changes"])
+
+
+def test_explain_needs_no_rule_to_refuse_what_has_no_word() -> None:
+    for purpose in ("advertising", "dpv:TargetedAdvertising", "train a model"):
+        code, refused = explained("standard", purpose=purpose)
+        assert code == 3 and "never shared for advertising" in refused["answer"]
+        assert refused["changes"] == ["Nothing that a bank writes can change this: the purpose has no word here."]
+    for changes, words in (
+        ({"purpose": "because"}, "closed list"),
+        ({"platform": "nobody"}, "doesn't work with this platform"),
+        ({"channel": "carrier-pigeon"}, "no such channel"),
+    ):
+        code, refused = explained("standard", **changes)
+        assert code == 3 and words in refused["answer"] and refused["changes"] and refused["decisions"] == []
+    run = said("policy", "explain", "standard", *(word for pair in (ASK | {"--projection": "everything"}).items() for word in pair))
+    assert run.exit_code == 1 and "balance.available" in run.stderr
+    assert said("policy", "explain", "standard").exit_code == 2
+
+
+def test_explain_says_what_the_house_would_do() -> None:
+    """Every decision of every pack, against the table that the house decides by."""
+    for name in ("standard", "refuse-platform"):
+        policy = load_policy(policy_place(name))
+        for platform, purpose, projection in product(policy.platforms, ("answer_customer", "customer_care"), Projection):
+            explanation = explain(policy, Asked(platform, "web", purpose, projection))
+            linked = [each for each in explanation.decisions if each.assurance is Assurance.LINKED]
+            for each in linked:
+                verdict = policy.table.get(Case(platform, "web", Purpose(purpose), projection, each.data, each.assurance))
+                assert each.allow == (verdict is not None and verdict.allow)
+                assert each.decided == (() if verdict is None else verdict.rules)
+            assert explanation.allow == any(each.allow for each in linked)
+
+
+# diff
+
+
+def test_diff_is_empty_where_only_the_words_differ(tmp_path: Path) -> None:
+    mine = own_copy(tmp_path / "mine", ("// What the demo runs on", "// What our demo runs on"))
+    code, report = told("policy", "diff", "standard", mine)
+    assert code == 0 and report["changes"] == {} and report["decisions"] == [] and report["old"] != report["new"]
+    assert "alike" in said("policy", "diff", "standard", mine).stdout
+
+
+def test_diff_names_every_decision_that_changes_and_no_other(tmp_path: Path) -> None:
+    code, report = told("policy", "diff", "standard", own_copy(tmp_path / "less", NO_MERCHANTS))
+    assert code == 3
+    assert {(each["case"][3], each["kind"]) for each in report["decisions"]} == {("transactions.merchant_and_amount", "newly_refused")}
+    assert report["changes"] == {"newly_refused": len(report["decisions"])} and report["touched"] is None
+    code, back = told("policy", "diff", tmp_path / "less", "standard")
+    assert code == 3 and back["changes"] == {"newly_allowed": len(report["decisions"])}
+    code, shorter = told("policy", "diff", "standard", own_copy(tmp_path / "shorter", SHORTER))
+    assert code == 3 and set(shorter["changes"]) == {"other_terms"}
+    assert {tuple(each["terms"]) for each in shorter["decisions"]} == {("lookback_days_max",)}
+    assert all(each["case"][3].startswith("transactions.") and each["case"][0] == "parley-web" for each in shorter["decisions"])
+    words = " ".join(said("policy", "diff", "standard", tmp_path / "shorter").stdout.split())
+    assert "at most 90 days back" in words and "at most 30 days back" in words
+
+
+def test_a_table_says_how_much_it_leaves_out(tmp_path: Path) -> None:
+    run = said("policy", "diff", "standard", "1033", "--rows", "2")
+    assert run.exit_code == 3 and " more" in run.stdout
+
+
+def test_diff_counts_customers_and_grants_and_names_nobody(bench_of_records: RecordsBench, tmp_path: Path) -> None:
+    """Ada holds two grants that the change meets and Ben one; Chiara's is for something else, Dan has stopped, Eve's has run out."""
+    bench = bench_of_records
+    merchants, balances = frozenset({Projection.TRANSACTIONS_MERCHANT_AND_AMOUNT}), frozenset({Projection.BALANCE_AVAILABLE})
+    customers: list[str] = []
+    gone = bench.now - timedelta(seconds=1)
+    found = difference(load_policy(policy_place("standard")), load_policy(own_copy(tmp_path / "mine", NO_MERCHANTS)))
+    by_case = kinds_by_case(found.changes)
+
+    async def story(records: Records) -> None:
+        for owner, several in {
+            "ada": [(merchants, "parley-web", "web"), (merchants | balances, "larkspur-partner", "api"), (balances, "parley-web", "web")],
+            "ben": [(merchants, "parley-web", "web")],
+            "chiara": [(balances, "parley-web", "web"), (merchants, "parley-web", "mcp")],
+            "dan": [(merchants, "parley-web", "web")],
+            "eve": [(merchants, "parley-web", "web")],
+        }.items():
+            customer = await records.save_bank_link("oakbank", owner, bench.tokens(), (bench.account(),))
+            customers.append(customer)
+            grants = [
+                msgspec.structs.replace(bench.grant(customer, platform=platform, channel=channel), projections=projections)
+                for projections, platform, channel in several
+            ]
+            if owner == "eve":
+                grants = [msgspec.structs.replace(each, created_at=gone - timedelta(days=90), expires_at=gone) for each in grants]
+            await records.join("web", f"conversation-{owner}", customer, tuple(grants))
+            if owner == "dan":
+                await records.revoke_grant(grants[0].id, bench.now)
+        counted = await records.tally(lambda shape: touched(shape, by_case), bench.now)
+        assert counted == Tally(6, 3, {"newly_refused": 3}, {"newly_refused": 2})
+        async with open_for_counting(bench.url) as reader:
+            for page_rows in (1, 2, 5):
+                seen: list[tuple[int, int]] = []
+                again = await tally(reader, lambda shape: touched(shape, by_case), bench.now, seen_by(seen), page_rows=page_rows)
+                assert again == counted and seen[-1] == (6, 6)
+
+    bench.run(story)
+    config = tmp_path / "parley.toml"
+    config.write_text(SETTINGS + f'records_url = "{bench.url}"\n' + BANK) if bench.url.startswith("postgresql") else None
+    where = ("--config", config) if config.exists() else ("--data", Path(bench.url.removeprefix("sqlite:///")).parent)
+    if not config.exists():
+        (where[1] / "records.db").rename(where[1] / "records.sqlite")
+    code, report = told("policy", "diff", "standard", tmp_path / "mine", *where)
+    assert code == 3 and report["touched"]["customers"] == {"newly_refused": 2}
+    words = said("policy", "diff", "standard", tmp_path / "mine", *where)
+    assert "Of 6 standing grants of 3 customers." in words.stdout
+    assert not [customer for customer in customers if customer in words.stdout or customer in json.dumps(report)]
+
+
+def seen_by(steps: list[tuple[int, int]]) -> Callable[[int, int], None]:
+    return lambda done, total: steps.append((done, total))
+
+
+SETTINGS = 'public_url = "http://127.0.0.1:9"\n'
+BANK = '[[banks]]\nname = "b"\napi_url = "https://api.bank.example"\nissuer = "https://bank.example"\nclient_id = "c"\n'
+
+
+def test_counting_changes_nothing_and_needs_no_key(tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    data.mkdir(mode=0o700)
+    run = said("policy", "diff", "standard", "1033", "--data", data)
+    assert run.exit_code == 1 and "no records" in run.stderr
+    assert list(data.iterdir()) == [], "nothing was made there"
+    asyncio.run(migrate(f"sqlite:///{data / 'records.sqlite'}"))
+    before = {path.name: path.read_bytes() for path in data.iterdir()}
+    assert told("policy", "diff", "standard", "1033", "--data", data)[1]["touched"] == {
+        "all_grants": 0, "all_customers": 0, "grants": {}, "customers": {},
+    }  # fmt: skip
+    assert {path.name: path.read_bytes() for path in data.iterdir() if path.name in before} == before
+    assert "keys" not in {path.name for path in data.iterdir()}
+    with sqlite3.connect(data / "records.sqlite") as database:
+        database.execute("UPDATE schema_version SET version_num = '0001'")
+    database.close()
+    run = said("policy", "diff", "standard", "1033", "--data", data)
+    assert run.exit_code == 1 and "start its gateway once" in run.stderr
+    run = said("policy", "diff", "standard", "1033", "--config", tmp_path / "nowhere.toml")
+    assert run.exit_code == 1 and "parley init" in run.stderr
+
+
+# simulate
+
+
+def test_simulate_says_what_dropping_merchant_names_would_have_refused(filled: Path) -> None:
+    code, report = told("policy", "simulate", "standard", "--data", filled, "--drop", "transactions.merchant_and_amount")
+    assert code == 3
+    assert (report["releases"], report["refused"], report["entries"], report["unreadable"]) == (30, 9, 35, 0)
+    refused = {(each["projection"], each["month"]): each["releases"] for each in report["groups"] if each["outcome"] == "refused"}
+    assert refused == {("transactions.merchant_and_amount", "2026-10"): 7, ("transactions.merchant_and_amount", "2026-11"): 2}
+    assert report["outcomes"] == {"refused": 9, "same": 21}
+    words = said("policy", "simulate", "standard", "--data", filled, "--drop", "transactions.merchant_and_amount")
+    assert words.exit_code == 3 and "Of 30 releases in 35 entries, 9 would have been refused." in words.stdout
+    code, nothing = told("policy", "simulate", "standard", "--data", filled)
+    assert code == 0 and nothing["refused"] == 0 and nothing["outcomes"] == {"same": 30}
+
+
+def test_simulate_tells_a_refusal_from_a_smaller_answer(filled: Path, tmp_path: Path) -> None:
+    code, sealed = told("policy", "simulate", "cautious", "--data", filled)
+    assert code == 3 and sealed["outcomes"] == {"undeliverable": 30} and sealed["refused"] == 30
+    code, warnings = told("policy", "simulate", "fraud-alerts-only", "--data", filled)
+    assert code == 3 and warnings["outcomes"] == {"refused": 30}
+    code, fewer = told("policy", "simulate", own_copy(tmp_path / "fewer", ('@rows_max("25")', '@rows_max("10")')), "--data", filled)
+    assert code == 0 and fewer["outcomes"] == {"same": 21, "shortened": 9}
+    code, here = told("policy", "simulate", own_copy(tmp_path / "here", (', Data::"off_platform"', "")), "--data", filled)
+    assert code == 0 and here["outcomes"] == {"same": 21, "rows_withheld": 9}
+    confirmed = ('context.channel == Channel::"web" &&', 'context.channel == Channel::"web" && context.assurance == Assurance::"confirmed" &&')
+    code, sure = told("policy", "simulate", own_copy(tmp_path / "sure", confirmed), "--data", filled)
+    assert code == 3 and sure["outcomes"] == {"step_up": 30}
+
+
+def test_simulate_refuses_what_it_has_no_word_for(tmp_path: Path) -> None:
+    """Entries of an older release, or of a platform that is gone: what the house would refuse today counts as refused."""
+    history = History(
+        entries=5,
+        releases={
+            ReleaseClass("parley-web", "web", "dpv:RequestedServiceProvision", "balance.of_old", 0, "2024-01"): 1,
+            ReleaseClass("parley-web", "web", "dpv:Advertising", "balance.available", 0, "2024-01"): 1,
+            ReleaseClass("gone.example", "web", "dpv:RequestedServiceProvision", "balance.available", 0, "2024-01"): 1,
+            ReleaseClass("parley-web", "web", "dpv:RequestedServiceProvision", "balance.available", 0, "2024-01"): 1,
+        },
+        unreadable=1,
+    )
+    report = simulated(load_policy(policy_place("standard")), history, ())
+    assert report.outcomes == {"refused": 3, "same": 1} and report.refused == 3
+
+
+def test_simulate_says_where_it_looked_in_vain(tmp_path: Path, filled: Path) -> None:
+    run = said("policy", "simulate", "standard", "--data", tmp_path)
+    assert run.exit_code == 1 and "there is no log in" in run.stderr
+    run = said("policy", "simulate", "standard", "--data", filled, "--drop", "merchants")
+    assert run.exit_code == 1 and "transactions.merchant_and_amount" in run.stderr
+
+
+# The whole way
+
+
+def test_an_officer_sees_what_a_change_would_do_in_the_running_house(small_house: RunningHouse, tmp_path: Path) -> None:
+    """A customer has asked; the officer wants to drop balances. The real commands, beside the running gateway, and no value in what they say."""
+
+    async def ask() -> dict[str, Any]:
+        async with small_house.visitor() as visitor:
+            await visitor.link_as(small_house.customer("grace"))
+            return await visitor.question("what's my balance?")
+
+    answered = run(ask())
+    assert answered["outcome"] == "answered"
+    mine = tmp_path / "mine"
+    assert parley("policy", "init", "standard", mine).returncode == 0
+    rules = mine / "policy.cedar"
+    rules.write_text(rules.read_text().replace('Action::"balance.available", ', ""))
+    difference = parley("policy", "diff", "standard", mine, "--data", small_house.data, "--json")
+    assert difference.returncode == 3, difference.stderr
+    touched_now = json.loads(difference.stdout)["touched"]
+    assert touched_now["customers"]["newly_refused"] >= 1 and touched_now["grants"]["newly_refused"] >= 1
+    tried = parley("policy", "simulate", mine, "--data", small_house.data, "--json")
+    assert tried.returncode == 3, tried.stderr
+    groups = json.loads(tried.stdout)["groups"]
+    assert {each["projection"] for each in groups if each["outcome"] == "refused"} == {"balance.available"}
+    figures = [line["value"] for line in answered["lines"]]
+    for printed in (difference.stdout, difference.stderr, tried.stdout, tried.stderr):
+        assert figures and not [figure for figure in figures if figure in printed]

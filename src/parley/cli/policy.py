@@ -109,12 +109,12 @@ def init(
 
 def finish(work: Callable[[], int], command: str) -> None:
     """Run the command and exit with its code; whatever it cannot use becomes one sentence and code 1."""
-    from parley.cli.policy_words import Unusable
+    from parley.cli.policy_words import Unusable, plain
     from parley.policy import PolicyRejected
 
     try:
         code = work()
     except (PolicyRejected, Unusable) as error:
-        print(f"parley policy {command}: {error}", file=sys.stderr)
+        print(f"parley policy {command}: {plain(str(error))}", file=sys.stderr)
         code = 1
     sys.exit(code)

@@ -86,7 +86,7 @@ def show(names: tuple[str, str], policies: Sequence[Policy], found: Difference, 
     console.print(table_of(title, ("Change", *HEADS, "Before", "After"), lines(found.changes, policies), rows_max))
     console.print(table_of(f"{found.cases:,} cases compared", count_heads(tallied), counted(found, tallied)))
     if tallied is not None:
-        console.print(Text(f"Of {tallied.all_grants:,} active grants of {tallied.all_customers:,} customers. Counts only: nobody was looked up."))
+        console.print(Text(f"Of {tallied.all_grants:,} standing grants of {tallied.all_customers:,} customers. Counts only: nobody was looked up."))
     console.print(Text(f"{found.old} to {found.new}", style="dim"))
 
 

@@ -1,7 +1,7 @@
 """The drawer of counts: how many customers and grants something concerns. Nothing but counts leaves it, and nothing here opens a sealed value.
 
 For a privacy officer who wants to know whom a new policy would touch before anybody approves it. Reads page by page in the order of the
-customers, so that a customer with several grants is counted once without remembering any.
+customers, so that a customer with several grants is counted once without remembering any. A row's mark is not checked: this releases nothing.
 """
 
 from __future__ import annotations
@@ -16,24 +16,24 @@ from typing import Protocol, TypeAlias
 import msgspec
 
 from parley.model.refusals import Fault, RecordsUnavailable
-from parley.model.words import Projection, Provenance, Purpose
 from parley.policy.difference import GrantShape
-from parley.store.cabinet import Cabinet, to_micros
+from parley.store.cabinet import Cabinet
 from parley.store.driver import Row, Values
+from parley.store.grant_rows import ACTIVE, PAUSED, TERMS_OF, terms_from_row, to_seconds
 from parley.store.migrate import SCHEMA_VERSION, schema_found, sqlite_path
 
 PAGE_ROWS = 5_000
-SHAPES_KEPT = 50_000
-"""Shapes whose answer is remembered. Customers choose among few, so a million grants have some hundreds."""
+STANDING = f"state IN ({ACTIVE}, {PAUSED}) AND expires_at > ?"
+"""Grants that answer, and those that rest and may be taken up again."""
 
 Sorter: TypeAlias = Callable[[GrantShape], frozenset[str]]
 """Under which headings a grant is counted; none for one that is not concerned."""
 Progress: TypeAlias = Callable[[int, int], None]
-"""(grants looked at, active grants in all)"""
+"""(grants looked at, standing grants in all)"""
 
 
 class Tally(msgspec.Struct, frozen=True):
-    """Counts of active grants that have not expired. `grants` and `customers` under a heading; a customer is counted once under each."""
+    """Counts of standing grants: active or paused, and not expired. By heading; a customer is counted once under each that she meets."""
 
     all_grants: int
     all_customers: int
@@ -51,7 +51,7 @@ class Tallies(Cabinet):
     """Counts over the records that are open."""
 
     async def tally(self, sort: Sorter, now: datetime, progress: Progress | None = None) -> Tally:
-        """Count the active grants under the headings that `sort` puts them. Raises RecordsUnavailable, Fault for a row that cannot be read."""
+        """Count the standing grants under the headings that `sort` puts them. Raises RecordsUnavailable, Fault for a row that cannot be read."""
         return await tally(self._driver, sort, now, progress)
 
 
@@ -85,74 +85,65 @@ async def open_for_counting(url: str) -> AsyncIterator[Reader]:
 
 
 _PAGE = f"""
-SELECT customer, id, platform, channel, purpose, projections, provenance FROM grants
-WHERE latest = 1 AND state = 'active' AND expires_at > ? AND (customer > ? OR (customer = ? AND id > ?)) ORDER BY customer, id LIMIT {PAGE_ROWS}
-"""  # noqa: S608 - our own number
-_ALL = "SELECT count(*) FROM grants WHERE latest = 1 AND state = 'active' AND expires_at > ?"
+SELECT customer, number, terms FROM grants
+WHERE {STANDING} AND (customer > ? OR (customer = ? AND number > ?)) ORDER BY customer, number LIMIT ?
+"""  # noqa: S608 - our own names and numbers, here and below
+_ALL = f"SELECT count(*) FROM grants WHERE {STANDING}"  # noqa: S608
+_BEFORE_ALL = (-(2**63), -(2**63))
 
 
-async def tally(reader: Reader, sort: Sorter, now: datetime, progress: Progress | None = None) -> Tally:
+async def tally(reader: Reader, sort: Sorter, now: datetime, progress: Progress | None = None, *, page_rows: int = PAGE_ROWS) -> Tally:
     """As `Tallies.tally`, over any reader."""
-    moment = to_micros(now)
-    counter = _Counter(sort)
+    moment = to_seconds(now)
+    counter = _Counter()
+    headings: dict[int, frozenset[str]] = {}
     total = int((await reader.read(_ALL, (moment,)))[0][0])
-    last: tuple[str, str] = ("", "")
-    while rows := await reader.read(_PAGE, (moment, last[0], last[0], last[1])):
-        for row in rows:
-            counter.count(row[0], tuple(row[2:]))
+    last: tuple[int, int] = _BEFORE_ALL
+    while rows := await reader.read(_PAGE, (moment, last[0], *last, page_rows)):
+        for customer, _, terms in rows:
+            if terms not in headings:
+                headings[terms] = sort(await _shape(reader, terms))
+            counter.count(customer, headings[terms])
         last = (rows[-1][0], rows[-1][1])
         if progress is not None:
             progress(counter.grants_seen, max(total, counter.grants_seen))
     return counter.tally()
 
 
+async def _shape(reader: Reader, number: int) -> GrantShape:
+    """What many grants share, without anything that is one grant's own. Raises Fault for a word that we do not know."""
+    rows = await reader.read(TERMS_OF, (number,))
+    if not rows:
+        raise Fault("a stored grant's terms are gone")
+    terms = terms_from_row(rows[0])
+    return GrantShape(terms.platform, terms.channel, terms.purpose, terms.projections, terms.provenance)
+
+
 class _Counter:
     """Remembers one customer at a time."""
 
-    def __init__(self, sort: Sorter) -> None:
-        self._sort = sort
-        self._known: dict[Row, frozenset[str]] = {}
-        self._customer: object = None
-        self._headings: set[str] = set()
+    def __init__(self) -> None:
+        self._customer: int | None = None
+        self._met: set[str] = set()
         self.grants_seen = 0
         self._customers_seen = 0
         self._grants: dict[str, int] = {}
         self._customers: dict[str, int] = {}
 
-    def count(self, customer: object, shape: Row) -> None:
+    def count(self, customer: int, headings: frozenset[str]) -> None:
         if customer != self._customer:
             self._customer = customer
             self._customers_seen += 1
-            self._headings.clear()
+            self._met.clear()
         self.grants_seen += 1
-        for heading in self._headings_of(shape):
+        for heading in headings:
             self._grants[heading] = self._grants.get(heading, 0) + 1
-            if heading not in self._headings:
-                self._headings.add(heading)
+            if heading not in self._met:
+                self._met.add(heading)
                 self._customers[heading] = self._customers.get(heading, 0) + 1
 
     def tally(self) -> Tally:
         return Tally(self.grants_seen, self._customers_seen, dict(self._grants), dict(self._customers))
-
-    def _headings_of(self, row: Row) -> frozenset[str]:
-        known = self._known.get(row)
-        if known is None:
-            if len(self._known) >= SHAPES_KEPT:
-                self._known.clear()
-            known = self._known[row] = self._sort(shape_from_row(row))
-        return known
-
-
-_projections = msgspec.json.Decoder(frozenset[Projection])
-
-
-def shape_from_row(row: Row) -> GrantShape:
-    """Raises Fault for a word that we do not know."""
-    platform, channel, purpose, projections, provenance = row
-    try:
-        return GrantShape(platform, channel, Purpose(purpose), _projections.decode(projections), Provenance(provenance))
-    except (ValueError, msgspec.MsgspecError):
-        raise Fault("a stored grant cannot be read") from None
 
 
 class ReadOnlyFile:
