@@ -106,7 +106,7 @@ def _client(registration: _Registration) -> Client:
     if not 1 <= len(registration.client_name) <= 60 or not registration.client_name.isprintable():
         raise BadClientFile("a client_name must be 1 to 60 printable characters")
     if not 1 <= len(registration.redirect_uris) <= 10 or not all(map(_redirect_ok, registration.redirect_uris)):
-        raise BadClientFile("a redirect_uri must be https, or http on 127.0.0.1, without fragment, user or spaces")
+        raise BadClientFile("a redirect_uri must be https, or http on this machine, without fragment, user or spaces")
     keys = [_key(parameters) for parameters in registration.jwks.get("keys", [])[:10]]
     named = {str(key.kid or ""): key for key in keys}
     if not keys or len(named) != len(keys):
@@ -117,7 +117,7 @@ def _client(registration: _Registration) -> Client:
 def _redirect_ok(uri: str) -> bool:
     try:
         parts = urlsplit(uri)
-        allowed = parts.scheme == "https" or (parts.scheme == "http" and parts.hostname in ("127.0.0.1", "::1"))
+        allowed = parts.scheme == "https" or (parts.scheme == "http" and parts.hostname in ("127.0.0.1", "::1", "localhost"))
         return allowed and bool(parts.hostname) and parts.port != 0 and "@" not in parts.netloc and bool(re.fullmatch(r"[!-\"$-\[\]-~]{1,500}", uri))
     except ValueError:
         return False

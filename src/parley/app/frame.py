@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from parley.app.log_port import HouseLog
+from parley.console.customer import Ledger
 from parley.guard import Guard, PolicyInForce
 from parley.log.client import NotaryClient
 from parley.model.extensions import Offering
@@ -16,13 +17,15 @@ from parley.policy import Policy
 from parley.policy.packs import policy_place
 from parley.settings import Settings
 from parley.store import Records
+from parley.store.disclosures import Note
 
 
 @dataclass(frozen=True, slots=True)
 class Frame:
     """`policy` gives the policy in force at the moment of asking; `vkey` is the log's public key; `clock` tells aware UTC times.
 
-    `policies` holds the policy in force and `guard` knows the officers' switches; both follow the records.
+    `policies` holds the policy in force and `guard` knows the officers' switches; both follow the records. `ledger` notes every release
+    for the customer's own page.
     """
 
     settings: Settings
@@ -35,6 +38,7 @@ class Frame:
     guard: Guard
     vkey: str
     offerings: Mapping[str, Offering]
+    ledger: Ledger[Note]
     clock: Callable[[], datetime]
 
 

@@ -15,6 +15,7 @@ from starlette.routing import BaseRoute, Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from parley import __version__
+from parley.app.customers_page import customers_page_routes, open_ledger, record_key, record_key_entry
 from parley.app.diagnostics import unforeseen
 from parley.app.frame import Frame, now
 from parley.app.linking import LinkingRooms, linking_rooms, linking_routes
@@ -27,6 +28,7 @@ from parley.authorization.grants import GrantDesk
 from parley.banks.pool import PooledTransport
 from parley.banks.transport import AiohttpTransport
 from parley.channels.web import ERROR_HANDLERS, Protected, WebSettings, web_routes
+from parley.console.customer import Ledger
 from parley.log.client import NotaryClient
 from parley.log.errors import LogError
 from parley.model.refusals import Fault, Refusal
@@ -34,6 +36,7 @@ from parley.offerings import load_offerings
 from parley.release.entries import build_entry
 from parley.settings import Settings
 from parley.store import FileKeyRing, Records, open_records
+from parley.store.disclosures import Note
 
 REVOCATION_PERIOD_SECONDS = 2.0
 PRUNE_PERIOD_SECONDS = 60.0
@@ -67,8 +70,12 @@ async def open_house(settings: Settings) -> AsyncIterator[ASGIApp]:
             guard=guard,
             vkey=vkey,
             offerings=load_offerings(settings.offerings),
+            ledger=open_ledger(records),
             clock=now,
         )
+        noting = asyncio.create_task(frame.ledger.run())
+        stack.push_async_callback(closed, frame.ledger, noting)
+        await log.record(record_key_entry(record_key(settings).thumbprint, now()), b"", handle=None, version=None)
         await log.record(build_entry(__version__, now()), b"", handle=None, version=None)
         linking = linking_rooms(frame)
         upkeep = asyncio.create_task(keep_up(linking.grants, records))
@@ -82,6 +89,7 @@ def front_door(frame: Frame, linking: LinkingRooms) -> ASGIApp:
     routes = [
         *web_chat_routes(frame, linking),
         *linking_routes(frame, linking),
+        *customers_page_routes(frame, linking, record_key(settings), {settings.platform: settings.platform_name}),
         *log_routes(frame),
         Route("/healthz", health(frame.notary), methods=["GET"]),
     ]
@@ -119,6 +127,7 @@ async def keep_up(grants: GrantDesk, records: Records) -> None:
             await grants.tell_revocations()
             if time.monotonic() - last_prune > PRUNE_PERIOD_SECONDS:
                 await records.prune()
+                await records.prune_sign_ins(now())
                 last_prune = time.monotonic()
         await asyncio.sleep(REVOCATION_PERIOD_SECONDS)
 
@@ -133,6 +142,13 @@ def health(notary: NotaryClient) -> Callable[[Request], Awaitable[Response]]:
         return JSONResponse({"ok": True})
 
     return healthz
+
+
+async def closed(ledger: Ledger[Note], noting: asyncio.Task[None]) -> None:
+    """Store what the ledger still holds. Where the records are gone already, the log still has each release."""
+    await ended(noting)
+    with suppress(Fault):
+        await ledger.flush()
 
 
 async def ended(task: asyncio.Task[None]) -> None:

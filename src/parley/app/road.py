@@ -38,6 +38,7 @@ def road(frame: Frame, bank_clients: Mapping[str, BankClient]) -> House:
         random_bytes=secrets.token_bytes,
         time_zone=frame.settings.zone,
         timer=time.perf_counter,
+        noted=frame.ledger.released,
     )
 
 

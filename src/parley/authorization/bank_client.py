@@ -89,7 +89,7 @@ class BankClientSettings:
     def __post_init__(self) -> None:
         if not _is_safe_url(self.issuer) or "?" in self.issuer or "#" in self.issuer:
             raise BadClientSettings("issuer must be https (http on a loopback address), without query or fragment")
-        if not _is_safe_url(self.redirect_uri) or "#" in self.redirect_uri:
+        if not _is_own_url(self.redirect_uri) or "#" in self.redirect_uri:
             raise BadClientSettings("redirect_uri must be https (http on a loopback address), without fragment")
         if not self.clusters or not set(self.clusters) <= set(CLUSTERS) or len(set(self.clusters)) != len(self.clusters):
             raise BadClientSettings("clusters are some of ACCOUNT_BASIC, BALANCES, TRANSACTIONS")
@@ -357,6 +357,11 @@ def _is_endpoint(url: str, issuer: str) -> bool:
         return False
     here, there = urlsplit(issuer), urlsplit(url)
     return there.scheme == "https" or (there.scheme, there.netloc) == (here.scheme, here.netloc)
+
+
+def _is_own_url(url: str) -> bool:
+    """Where browsers come back to us. `localhost` may be it on one machine, since browsers take it for that machine and make passkeys for it."""
+    return _is_safe_url(re.sub(r"^http://localhost(?=[:/])", "http://127.0.0.1", url))
 
 
 def _is_safe_url(url: str) -> bool:

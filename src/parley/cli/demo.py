@@ -31,9 +31,13 @@ BANK_SECONDS_MAX = 15.0
 
 @dataclass(frozen=True)
 class Plan:
-    """What a demo is started with. `keep`: the data directory stays; otherwise it goes with the demo. `port` 0 picks a free one."""
+    """What a demo is started with. `keep`: the data directory stays; otherwise it goes with the demo. `port` 0 picks a free one.
+
+    `host`: 127.0.0.1 or localhost; browsers make passkeys for the latter alone.
+    """
 
     seed: int = 7
+    host: str = "127.0.0.1"
     port: int = 0
     bank_port: int = 0
     keep: Path | None = None
@@ -63,7 +67,7 @@ async def running(plan: Plan, report: Callable[[str], None]) -> AsyncIterator[De
     supervisor: Supervisor | None = None
     try:
         chat_port = plan.port or free_port()
-        chat_url = f"http://127.0.0.1:{chat_port}"
+        chat_url = f"http://{plan.host}:{chat_port}"
         bank, bank_url = await start_bank(plan, data, chat_url)
         config = write_config(data, chat_url, chat_port, bank_url, plan.extra_settings, plan.extra_bank_settings)
         supervisor = Supervisor(load_settings(config), config, report)

@@ -1,0 +1,143 @@
+"""The customer's page, wired: her sign-ins, her grants and receipts, her ledger, and the key that signs consent records."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Mapping
+from datetime import datetime
+
+import msgspec
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import BaseRoute, Route
+
+from parley.app.diagnostics import diagnostics, unforeseen
+from parley.app.frame import Frame
+from parley.app.linking import LinkingRooms
+from parley.authorization.consent_record import RecordKey, RecordParties, signed_record
+from parley.authorization.sessions import Throttle
+from parley.console.customer import CustomerSettings, Ledger, customer_routes
+from parley.console.customer.ports import House
+from parley.console.passkeys import PasskeySite
+from parley.log.errors import LogError, LogRefused
+from parley.model.customers import Disclosed
+from parley.model.grants import Grant, GrantState
+from parley.model.refusals import Fault, LogUnavailable, RecordsUnavailable
+from parley.proof import canonical, format_receipt
+from parley.release.entries import bucket, open_private
+from parley.release.ports import Vault
+from parley.settings import Settings
+from parley.store import Records
+from parley.store.disclosures import Note
+
+CEREMONIES_PER_SECOND = 0.5
+CEREMONIES_AT_ONCE = 60
+
+
+class Keeper:
+    """What the customer does to her grants from her page."""
+
+    def __init__(self, frame: Frame, linking: LinkingRooms) -> None:
+        self._records = frame.records
+        self._clock = frame.clock
+        self._grants = linking.grants
+
+    async def pause(self, customer: str, platform: str | None) -> int:
+        return await self._end(customer, platform, GrantState.PAUSED)
+
+    async def resume(self, customer: str, platform: str | None) -> int:
+        raise RecordsUnavailable("nothing resumes grants here")
+
+    async def stop(self, customer: str, platform: str | None) -> int:
+        return await self._end(customer, platform, GrantState.REVOKED)
+
+    async def _end(self, customer: str, platform: str | None, state: GrantState) -> int:
+        """The records first, so that no new question passes; then the log, so that no release under way is recorded any more."""
+        grants = await self._records.grants_of(customer, active_only=False, now=self._clock())
+        mine = [each.id for each in grants if each.state.stands and each.state is not state and platform in (None, each.platform)]
+        await self._records.end_grants(mine, state, self._clock())
+        await self._grants.tell_revocations()
+        return len(mine)
+
+    async def erase(self, customer: str) -> None:
+        await self.stop(customer, None)
+        await self._records.erase(customer, self._clock())
+
+
+def open_ledger(records: Records) -> Ledger[Note]:
+    """Its `released` goes on the road; its `run` beside it."""
+
+    def make(customer: str, vault: Vault, salt: bytes, disclosed: Disclosed) -> Note:
+        return Note(customer, vault, salt, disclosed)
+
+    return Ledger(records.note_disclosures, make, on_fault=lambda code: diagnostics.warning("ledger", code=code))
+
+
+def record_key(settings: Settings) -> RecordKey:
+    return RecordKey.load_or_create(settings.data / "keys" / "consent-record.pem")
+
+
+def record_key_entry(thumbprint: str, now: datetime) -> bytes:
+    """Which key signs consent records from here on: an entry of the log."""
+    return canonical({"b": bucket(now), "k": "key", "kid": thumbprint, "use": "consent-record", "v": 1})
+
+
+def customers_page_routes(frame: Frame, linking: LinkingRooms, key: RecordKey, titles: Mapping[str, str]) -> list[BaseRoute]:
+    """`titles`: what customers call the platforms; one that is not there goes by its registered name."""
+    settings, records = frame.settings, frame.records
+    throttle = Throttle(per_second=CEREMONIES_PER_SECOND, burst=CEREMONIES_AT_ONCE)
+    parties = RecordParties(settings.bank_name, settings.contact, settings.public_url, settings.log_origin)
+
+    async def receipt(customer: str, index: int) -> str | None:
+        return await receipt_of(frame, customer, index)
+
+    async def consent_record(grant: Grant) -> bytes:
+        proved = await receipt(grant.customer, grant.log_index) if grant.log_index is not None else None
+        return signed_record(grant, titles.get(grant.platform, grant.platform), parties, key, proved, frame.clock())
+
+    async def keys(request: Request) -> Response:
+        return Response(msgspec.json.encode(key.jwks()), media_type="application/jwk-set+json")
+
+    house = House(
+        records=records,
+        sign_ins=linking.sign_ins,
+        visitors=linking.sessions,
+        keeper=Keeper(frame, linking),
+        receipt=receipt,
+        consent_record=consent_record,
+        title=lambda platform: titles.get(platform, platform),
+        log_vkey=frame.vkey,
+        admits=lambda client: throttle.admits(client, frame.clock()),
+        clock=frame.clock,
+        chance=secrets.token_bytes,
+        flush=frame.ledger.flush,
+    )
+    page = CustomerSettings(settings.public_url, settings.bank_name, settings.contact, settings.zone, passkey_site(settings))
+    return [*customer_routes(house, page, on_fault=unforeseen), Route("/consent-records.jwks", keys, methods=["GET"])]
+
+
+def passkey_site(settings: Settings) -> PasskeySite | None:
+    """None where customers open an address of digits: a passkey would belong to another address than theirs."""
+    try:
+        site = PasskeySite.at(settings.public_url, settings.bank_name)
+    except ValueError:
+        return None
+    return site if site.origin == settings.public_url else None
+
+
+async def receipt_of(frame: Frame, customer: str, index: int) -> str | None:
+    """Only the customer's own key opens the private half, so that a receipt of somebody else's is the same as none."""
+    vault = await frame.records.vault_of(customer)
+    if vault is None:
+        return None
+    try:
+        proved = await frame.notary.prove(index)
+    except LogRefused:
+        return None
+    except LogError as error:
+        raise LogUnavailable(error.code) from None
+    try:
+        salt, private = open_private(proved.side, vault)
+    except Fault:
+        return None
+    return format_receipt(proved.entry, salt, private, proved.inclusion)
