@@ -20,6 +20,7 @@ from parley.app.diagnostics import unforeseen
 from parley.app.frame import Frame, now
 from parley.app.linking import LinkingRooms, linking_rooms, linking_routes
 from parley.app.log_port import HouseLog, log_vkey
+from parley.app.officers import officers_desks, officers_routes
 from parley.app.policies import keep_judging, not_looking, open_guard, reload_on_hangup
 from parley.app.publish import log_routes
 from parley.app.road import road
@@ -29,6 +30,7 @@ from parley.banks.pool import PooledTransport
 from parley.banks.transport import AiohttpTransport
 from parley.channels.web import ERROR_HANDLERS, Protected, WebSettings, web_routes
 from parley.console.customer import Ledger
+from parley.console.officer import Desks
 from parley.log.client import NotaryClient
 from parley.log.errors import LogError
 from parley.model.refusals import Fault, Refusal
@@ -80,10 +82,13 @@ async def open_house(settings: Settings) -> AsyncIterator[ASGIApp]:
         linking = linking_rooms(frame)
         upkeep = asyncio.create_task(keep_up(linking.grants, records))
         stack.push_async_callback(ended, upkeep)
-        yield front_door(frame, linking)
+        officers = officers_desks(frame)
+        if officers is not None:
+            stack.push_async_callback(ended, asyncio.create_task(officers.keep_up()))
+        yield front_door(frame, linking, officers)
 
 
-def front_door(frame: Frame, linking: LinkingRooms) -> ASGIApp:
+def front_door(frame: Frame, linking: LinkingRooms, officers: Desks | None) -> ASGIApp:
     """Every route that the house opens, behind the headers that protect them all."""
     settings = frame.settings
     routes = [
@@ -91,6 +96,7 @@ def front_door(frame: Frame, linking: LinkingRooms) -> ASGIApp:
         *linking_routes(frame, linking),
         *customers_page_routes(frame, linking, record_key(settings), {settings.platform: settings.platform_name}),
         *log_routes(frame),
+        *officers_routes(frame, officers),
         Route("/healthz", health(frame.notary), methods=["GET"]),
     ]
     pages = Starlette(routes=routes, exception_handlers=dict(ERROR_HANDLERS))

@@ -11,6 +11,7 @@ import typer
 
 from parley import __version__
 from parley.cli.policy import policy
+from parley.cli.staff import app as staff
 
 app = typer.Typer(
     name="parley",
@@ -22,6 +23,7 @@ app = typer.Typer(
 log = typer.Typer(help="The release log: audit it.", no_args_is_help=True)
 app.add_typer(log, name="log")
 app.add_typer(policy, name="policy")
+app.add_typer(staff, name="staff")
 
 Config = Annotated[Path, typer.Option("--config", metavar="FILE", help="Settings file; `parley init` writes one.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for a program instead of words for a person.")]
