@@ -56,6 +56,9 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
         "transactions",
         "afford",
     )
+    client_hosts: Annotated[
+        tuple[str, ...], Meta(description="Hosts from which clients' own documents (key sets, client metadata) may be fetched; none by default.")
+    ] = ()
     banks: Annotated[tuple[BankSettings, ...], Meta(description="The bank that customers link: one for now.", min_length=1, max_length=1)]
     bank_http: Annotated[
         Literal["own", "aiohttp"], Meta(description="HTTP client towards the banks: our own, or aiohttp for a bank whose server it cannot read.")

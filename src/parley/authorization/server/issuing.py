@@ -20,7 +20,7 @@ from parley.authorization.server.ports import Params, TokenRecords
 from parley.authorization.server.profile import Profile, Refresh
 from parley.authorization.sessions import hash_token
 from parley.model.clients import Client
-from parley.model.grants import Grant, GrantState
+from parley.model.grants import Grant
 from parley.model.tokens import Authorization, Code, Token, TokenKind
 
 VERIFIER = re.compile(r"[A-Za-z0-9\-._~]{43,128}")
@@ -193,9 +193,9 @@ class Issuing:
 
 
 async def live_grants(records: TokenRecords, authorization: Authorization, now: datetime) -> tuple[Grant, ...]:
-    """Of the grants that were made for this authorization and no other, those that stand."""
-    held = await records.grants_of(authorization.customer, active_only=True, now=now)
-    return tuple(grant for grant in held if grant.id in authorization.grants and grant.state is GrantState.ACTIVE)
+    """Of the grants that were made for this authorization and no other, those that stand. A paused one does; it only answers nothing."""
+    held = await records.grants_of(authorization.customer, active_only=False, now=now)
+    return tuple(grant for grant in held if grant.id in authorization.grants and grant.state.stands and now < grant.expires_at)
 
 
 def _no_grant() -> OAuthError:

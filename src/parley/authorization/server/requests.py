@@ -140,12 +140,15 @@ def seen(client: Client) -> str:
 
 
 def answer_address(request: AuthorizationRequest, answer: Mapping[str, str]) -> str:
-    """The client's own address with the answer, our name (RFC 9207) and its state, exactly as sent; no state where none was sent."""
-    told = {**answer, "iss": request.issuer}
-    if request.state is not None:
-        told["state"] = request.state
-    joint = "&" if "?" in request.redirect_uri else "?"
-    return f"{request.redirect_uri}{joint}{urlencode(told)}"
+    """The client's own address with the answer, our name and its state."""
+    return told_address(request.redirect_uri, request.issuer, request.state, answer)
+
+
+def told_address(redirect_uri: str, issuer: str, state: str | None, answer: Mapping[str, str]) -> str:
+    """With our name (RFC 9207), on errors too, and the state exactly as sent; none where none was sent."""
+    told = {**answer, "iss": issuer, **({"state": state} if state is not None else {})}
+    joint = "&" if "?" in redirect_uri else "?"
+    return f"{redirect_uri}{joint}{urlencode(told)}"
 
 
 def _replaced(params: Params) -> str | None:
