@@ -210,7 +210,7 @@ def test_a_release_passes_only_under_an_open_grant_at_its_version(notary: Notary
         with pytest.raises(GrantChanged):
             await client.record(entry(), handle=os.urandom(16), version=1)
         with pytest.raises(GrantChanged):
-            await client.open_grant(entry("grant"), handle=handle, version=3)
+            await client.open_grant(entry("grant"), handle=handle, version=1)
         await client.open_grant(entry("grant"), handle=handle, version=2)
         with pytest.raises(GrantChanged):
             await client.record(entry(), handle=handle, version=1)

@@ -61,6 +61,7 @@ class MemoryRecords:
         self.pairings: dict[bytes, Pairing] = {}
         self.links: dict[str, tuple[str, BankTokens, tuple[LinkedAccount, ...]]] = {}
         self.lost: set[str] = set()
+        self.given_back: list[BankTokens] = []
 
     async def add_session(self, session: Session) -> None:
         self.sessions[session.token_hash] = session
@@ -128,14 +129,10 @@ class MemoryRecords:
     async def customer_of(self, channel: str, conversation: str) -> str | None:
         raise NotImplementedError
 
-    async def revoke_grant(self, grant_id: str, now: datetime) -> Grant | None:
-        raise NotImplementedError
-
-    async def revocations_due(self) -> tuple[Grant, ...]:
-        raise NotImplementedError
-
-    async def revocation_told(self, grant_id: str, log_index: int | None) -> None:
-        raise NotImplementedError
+    async def let_go(self, customer: str, now: datetime) -> None:
+        if customer not in self.lost and customer in self.links:
+            self.given_back.append(self.links[customer][1])
+        self.lost.add(customer)
 
 
 class Trip(Discreet, frozen=True):

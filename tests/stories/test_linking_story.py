@@ -115,7 +115,7 @@ def test_her_no_is_taken_and_the_banks_access_is_given_back(house: House) -> Non
     assert denied.status == 200
     assert "Nothing is shared" in denied.text
     assert house.desk.approvals == []
-    assert len(house.bank.revoked) == 1
+    assert len(house.records.given_back) == 1
     assert house.records.lost == {"customer-of-ada"}
     assert visitor.ask("balance?", visitor.open_chat()).json["code"] == "not_linked"
 

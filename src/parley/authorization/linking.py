@@ -396,13 +396,8 @@ class LinkingDesk:
         return attempt, presented
 
     async def _decline(self, customer: str) -> None:
-        """She said no after signing in at the bank: keep no access that nothing needs. Ours ends first; the bank's end may fail."""
-        if await self._records.grants_of(customer, active_only=True, now=self._clock()):
-            return
-        held = await self._records.bank_tokens(customer)
-        await self._records.mark_link_lost(customer)
-        if held is not None:
-            await self._give_back(held[1])
+        """She said no after signing in at the bank: keep no access that nothing needs. The bank is asked to end it until it does."""
+        await self._records.let_go(customer, self._clock())
 
     async def _give_back(self, tokens: BankTokens) -> None:
         """Ask the bank to end its tokens. Where it cannot, they run out there by themselves; we keep no copy either way."""

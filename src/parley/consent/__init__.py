@@ -1,5 +1,5 @@
 """What the customer agreed to: does a grant cover this request? Pure decisions over values."""
 
-from parley.consent.check import check_consent, is_live
+from parley.consent.check import check_consent, ends_at, is_live
 
-__all__ = ["check_consent", "is_live"]
+__all__ = ["check_consent", "ends_at", "is_live"]

@@ -77,7 +77,7 @@ class NotaryClient:
         return answer
 
     async def open_grant(self, entry: bytes, side: bytes = b"", *, handle: bytes, version: int) -> Inclusion:
-        """Append a `grant` entry and open the handle (16 random bytes) at `version`: any for a new one, the next for a known one."""
+        """Append a `grant` entry and open the handle (16 random bytes) at `version`: any for a new one, a later one for a known one."""
         link = self._link or await self._connect()
         answer: Inclusion = await link.ask(OpenGrant(link.next_id(), entry, side, handle, version))
         return answer

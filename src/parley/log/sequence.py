@@ -119,7 +119,8 @@ class Sequencer:
                 raise LogRefused("grant_changed")
             return
         if type(request) is OpenGrant:
-            if current is not None and request.version != abs(current) + 1:
+            # Any later version: the grant may have been paused and changed while its handle was closed.
+            if current is not None and request.version <= abs(current):
                 raise LogRefused("grant_changed")
             becomes = request.version
         elif current is None:

@@ -130,6 +130,11 @@ def grant_entry(kind: str, commitment: str, channel: str, platform: str, now: da
     return canonical({"b": bucket(now), "c": commitment, "ch": channel, "k": kind, "p": platform, "v": ENTRY_VERSION})
 
 
+def erasure_entry(now: datetime) -> bytes:
+    """Somebody was erased: who, on which platform and under which grants, not even a commitment says."""
+    return canonical({"b": bucket(now), "k": "erasure", "v": ENTRY_VERSION})
+
+
 def build_entry(version: str, now: datetime) -> bytes:
     """Which release of the gateway runs from here on."""
     return canonical({"b": bucket(now), "build": version, "k": "build", "v": ENTRY_VERSION})

@@ -34,6 +34,7 @@ _TRIES = 8
 _RETURN = "bank return"
 _DUE_IDS = f"SELECT grant_id FROM revocations_due ORDER BY due_at, grant_id LIMIT {DUE_MAX}"  # noqa: S608 - our own numbers and words only, here and below
 _OWE_NOTARY = "INSERT INTO revocations_due (grant_id, due_at) VALUES (?, ?) ON CONFLICT (grant_id) DO UPDATE SET due_at = excluded.due_at"
+_RESERVE = "INSERT INTO revocations_due (grant_id, due_at) VALUES (?, ?) ON CONFLICT (grant_id) DO NOTHING RETURNING grant_id"
 _LEASE = "UPDATE revocations_due SET due_at = ? WHERE grant_id = ? AND due_at <= ? RETURNING grant_id"
 _STANDING = "SELECT 1 FROM grants WHERE customer = ? AND state IN (1, 2) LIMIT 1"
 _HELD = """
@@ -47,6 +48,7 @@ _EXPIRED = "SELECT id FROM grants WHERE number > ? AND number <= ? AND state IN 
 _RETURNS = f"""
 SELECT number, bank, sealed, tries, since FROM bank_revocations_due WHERE due_at <= ? ORDER BY due_at, number LIMIT {_RETURNS_MAX}
 """  # noqa: S608 - our own number only
+_UNLOGGED_ERASURES = f"SELECT customer FROM tombstones WHERE log_index IS NULL ORDER BY erased_at LIMIT {_RETURNS_MAX}"  # noqa: S608
 _CLAIM_RETURN = "UPDATE bank_revocations_due SET tries = tries + 1, due_at = ? WHERE number = ? AND due_at <= ? RETURNING number"
 _TOLD = "UPDATE grants SET log_index = coalesce(?, log_index) WHERE substr(id, 1, 8) = ? AND id = ? AND state <> 1"
 _OF_ERASED = "AND customer IN (SELECT number FROM tombstones)"
@@ -88,12 +90,17 @@ class Endings(Grants):
         customer, at = owners.pop(), to_micros(now)
         return await self._with_tokens(customer, lambda held: _end(self._grant_rows, customer, tuple(grant_ids), state, held, at))
 
-    async def resume_grant(self, grant_id: str, version: int, log_index: int) -> Grant:
-        """A paused grant answers again, as `version`, which the log holds at `log_index`.
+    async def reserve_resumption(self, grant_id: str, now: datetime, lease: timedelta) -> bool:
+        """Whether the caller may have a paused grant opened at the notary. Unless the resumption follows within the lease, the notary must be
+        told to close it again. False when it is not paused, when the notary has not confirmed the pause, or when somebody else resumes it."""
+        return await self._driver.write(lambda: _reserve(self._grant_rows, grant_id, to_micros(now + lease)))
 
-        Raises RecordsConflict when it is not paused, or when the notary has not confirmed the pause yet.
+    async def resume_grant(self, grant_id: str, version: int, log_index: int, now: datetime, lease: timedelta) -> Grant:
+        """A paused grant answers again, as `version`, which the log holds at `log_index`; `now` and `lease` as they were reserved.
+
+        Raises RecordsConflict when it is not paused any more or the reservation is over.
         """
-        return await self._driver.write(lambda: _resume(self._grant_rows, grant_id, version, log_index))
+        return await self._driver.write(lambda: _resume(self._grant_rows, grant_id, version, log_index, to_micros(now + lease)))
 
     async def revocations_due(self) -> tuple[Grant, ...]:
         """Ended or paused versions that the notary has not confirmed, longest waiting first. One whose row does not open holds up no other."""
@@ -145,6 +152,13 @@ class Endings(Grants):
         """Whose link rests on this consent at the bank."""
         rows = await self._driver.read("SELECT customer FROM bank_links WHERE consent_hash = ?", (self._gateway.bank_consent(bank, consent_id),))
         return str(rows[0][0]) if rows else None
+
+    async def erasures_due(self) -> tuple[str, ...]:
+        """Who was erased without the log having heard of it yet."""
+        return tuple(str(row[0]) for row in await self._driver.read(_UNLOGGED_ERASURES))
+
+    async def erasure_logged(self, customer: str, log_index: int) -> None:
+        await self._driver.write(only("UPDATE tombstones SET log_index = ? WHERE customer = ?", log_index, customer))
 
     async def bank_returns_due(self, now: datetime) -> tuple[BankReturn, ...]:
         """Tokens that their bank must be asked to end, those that are due."""
@@ -236,12 +250,19 @@ def _let_go(customer: str, held: Held | None, now: int) -> Work[None]:
     yield "DELETE FROM links_waiting WHERE customer = ?", (customer,)
 
 
-def _resume(rows: GrantRows, grant_id: str, version: int, log_index: int) -> Work[Grant]:
+def _reserve(rows: GrantRows, grant_id: str, until: int) -> Work[bool]:
+    before = yield from read_grant(rows, grant_id)
+    if before is None or before.state is not GrantState.PAUSED:
+        return False
+    return bool((yield _RESERVE, (grant_id, until)))
+
+
+def _resume(rows: GrantRows, grant_id: str, version: int, log_index: int, until: int) -> Work[Grant]:
+    if not (yield "DELETE FROM revocations_due WHERE grant_id = ? AND due_at = ? RETURNING grant_id", (grant_id, until)):
+        raise RecordsConflict("the reservation is over")
     before = yield from read_grant(rows, grant_id)
     if before is None or before.state is not GrantState.PAUSED or version <= before.version:
         raise RecordsConflict("the grant is not paused")
-    if (yield "SELECT 1 FROM revocations_due WHERE grant_id = ?", (grant_id,)):
-        raise RecordsConflict("the pause is not confirmed yet")
     after = msgspec.structs.replace(before, version=version, state=GrantState.ACTIVE, log_index=log_index)
     if not (yield from replace_grant(rows, before, after)):
         raise RecordsConflict("the grant was changed meanwhile")

@@ -7,10 +7,10 @@ down_revision = "0001"
 branch_labels = None
 depends_on = None
 
-# A grant is created at a millisecond since 1970 UTC and expires at a second. State: 1 active, 2 paused, 3 revoked, 4 expired. NUMBERED counts up by itself.
-# A grant's wording that many grants share stands once, in words, in `terms`; rows there never change. `customer` in grants is the number
-# of customers: 63 bits of the id. `mac` is a keyed hash of the row, made by parley.store.grant_rows; NULL only until the rows of a
-# database that knew no marks have been marked. Superseded versions of a grant move to grant_versions.
+# A grant is created at a millisecond since 1970 UTC and expires at a second. State: 1 active, 2 paused, 3 revoked, 4 expired. NUMBERED
+# counts up by itself. A wording that many grants share stands once, in words, in `terms`; rows there never change. `customer` in grants is
+# the number of customers: 63 bits of the id. `mac` is a keyed hash of the row, made by parley.store.grant_rows; NULL only until the rows of
+# a database that knew no marks have been marked. Superseded versions of a grant move to grant_versions.
 _GRANT = """
     id BYTEA NOT NULL, version BIGINT NOT NULL CHECK (version >= 1), state BIGINT NOT NULL CHECK (state BETWEEN 1 AND 4),
     customer BIGINT NOT NULL, terms BIGINT NOT NULL REFERENCES terms (number), accounts BYTEA NOT NULL, created_at BIGINT NOT NULL,
@@ -32,12 +32,14 @@ TABLES = (
 COLUMNS = (
     "ALTER TABLE customers ADD COLUMN number BIGINT",
     "ALTER TABLE tombstones ADD COLUMN number BIGINT",
+    "ALTER TABLE tombstones ADD COLUMN log_index BIGINT",
     "ALTER TABLE links ADD COLUMN mac BYTEA",
     "ALTER TABLE bank_links ADD COLUMN consent_hash BYTEA",
 )
 INDEXES = (
     "CREATE UNIQUE INDEX customers_numbered ON customers (number)",
     "CREATE INDEX tombstones_numbered ON tombstones (number)",
+    "CREATE INDEX tombstones_unlogged ON tombstones (erased_at) WHERE log_index IS NULL",
     "CREATE UNIQUE INDEX grants_by_id ON grants (substr(id, 1, 8))",
     "CREATE INDEX grants_of_customer ON grants (customer)",
     "CREATE INDEX bank_links_by_consent ON bank_links (consent_hash)",
