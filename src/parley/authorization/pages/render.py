@@ -66,6 +66,11 @@ class Pages:
     def messenger_number(self, *, number: str, url: str) -> Response:
         return self._render("messenger_number.html", 200, number=number, url=url)
 
+    def ask(self, *, asker: str, host: str, verified: bool, action: str, csrf: str, client_id: str, request_uri: str) -> Response:
+        """A client's request, before anybody goes anywhere."""
+        shown = {"asker": asker, "host": host, "verified": verified, "action": action}
+        return self._render("ask.html", 200, csrf=csrf, client_id=client_id, request_uri=request_uri, **shown)
+
     def message(self, key: str, *, status: int) -> Response:
         heading, lines = MESSAGES[key]
         return self._render("message.html", status, heading=heading, lines=lines, code=None)
