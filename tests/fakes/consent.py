@@ -33,6 +33,7 @@ def approval_of(errand: Errand, conversation: str, **changes: Any) -> Approval:
         "conversation": conversation,
         "accounts": ("0123456789abcdef",),
         "projections": frozenset({Projection.BALANCE_AVAILABLE}),
+        "lookback_days": 90,
         "days": 90,
         "text_hash": "5" * 64,
         "decided_at": datetime(2026, 11, 22, 12, 0, tzinfo=UTC),

@@ -111,5 +111,5 @@ class Visitor:
 
     def consent_fields(self, page: Seen, **changes: Any) -> dict[str, Any]:
         fields = {name: page.hidden(name) for name in ("csrf", "once", "text_hash")}
-        chosen = {"account": page.boxes("account")[:1], "projection": ["balance.available"], "days": "30", "decision": "allow"}
+        chosen = {"account": page.boxes("account")[:1], "projection": ["balance.available"], "lookback": "90", "days": "30", "decision": "allow"}
         return {**fields, **chosen, **changes}

@@ -11,11 +11,12 @@ from starlette.routing import BaseRoute
 
 from parley.app.diagnostics import unforeseen
 from parley.app.frame import Frame
+from parley.app.offers import PolicyRules, within_policy
 from parley.app.road import bank_transport, connector
 from parley.authorization.bank_client import BankClient, BankClientSettings
 from parley.authorization.bank_door import LinkedBank
 from parley.authorization.client_key import ClientKey
-from parley.authorization.consent_text import DAYS_OFFERED, ConsentOffer
+from parley.authorization.consent_text import DAYS_OFFERED, ConsentOffer, offer_for
 from parley.authorization.grants import ChatEnding, GrantDesk
 from parley.authorization.linking import Ending, LinkingDesk
 from parley.authorization.pages.routes import LinkingSettings, authorization_routes
@@ -59,6 +60,7 @@ def linking_rooms(frame: Frame) -> LinkingRooms:
         clock=frame.clock,
         random_bytes=secrets.token_bytes,
     )
+    rules = PolicyRules(frame)
     endings: dict[Origin, Ending] = {Origin.CHAT: ChatEnding(grants.approve)}
     secure = settings.public_url.startswith("https://")
     sessions = Sessions(records, secure=secure, clock=frame.clock)
@@ -68,7 +70,7 @@ def linking_rooms(frame: Frame) -> LinkingRooms:
         sessions=sessions,
         door=LinkedBank(client, connector(frame, bank), secrets.token_bytes),
         home=Errand(Origin.CHAT, settings.platform, "web", Asker(settings.platform_name)),
-        offers=lambda errand: offer,
+        offers=lambda errand: offer_for(within_policy(offer, rules, frame.policy(), errand), errand),
         endings=endings,
         clock=frame.clock,
     )

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from parley.app.diagnostics import diagnostics
-from parley.authorization.consent_text import PURPOSE_WORDS
 from parley.authorization.grants import GrantDesk
 from parley.channels.web import LinkState, Reply, Why
 from parley.channels.web.reply import reply_to_failure
 from parley.log.client import NotaryClient
 from parley.log.errors import LogError, LogRefused
 from parley.model.extensions import Channel, Offering
+from parley.model.plain_words import PURPOSE_WORDS
 from parley.model.refusals import Fault, LogUnavailable, StopAsked
 from parley.model.stages import Envelope
 from parley.model.stages import Release as FinishedRelease

@@ -8,63 +8,35 @@ from __future__ import annotations
 
 import unicodedata
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from hashlib import sha256
-from types import MappingProxyType
 
 from parley.model.grants import GRANT_LIFETIME, GRANT_LIFETIME_MAX, Budget
-from parley.model.ledger import AccountKind, AccountStatus, LinkedAccount
-from parley.model.strangers import clean_name
+from parley.model.ledger import AccountStatus, LinkedAccount
+from parley.model.linking import Errand
+from parley.model.plain_words import DELIVERY_WORDS, PROVENANCE_WORDS, PURPOSE_WORDS, account_words, capitalised, days_words
+from parley.model.refusals import NotAllowed
+from parley.model.strangers import clean
 from parley.model.words import Delivery, Projection, Provenance, Purpose
 
 DAYS_OFFERED: tuple[int, ...] = (1, 30, GRANT_LIFETIME.days, GRANT_LIFETIME_MAX.days)
 DAYS_DEFAULT = GRANT_LIFETIME.days
-ACCOUNT_NAME_CHARS_MAX = 40
+LOOKBACKS_OFFERED: tuple[int, ...] = (7, 30, 90, 365)
 ACCOUNTS_SHOWN_MAX = 50
-CONSENT_FORMAT = "parley-consent-text-1"
+TITLE_CHARS_MAX = 40
+HOST_CHARS_MAX = 60
+"""A longer name or address could push what is being asked out of sight."""
 
-PURPOSE_WORDS: Mapping[Purpose, str] = MappingProxyType(
-    {
-        Purpose.ANSWER_CUSTOMER: "to answer the questions that you ask about your own accounts",
-        Purpose.SPENDING_INSIGHT: "to show you where your money goes when you ask",
-        Purpose.WARN_OF_FRAUD: "to warn you of fraud on your accounts",
-        Purpose.MAKE_PAYMENT: "to prepare a payment that you confirm at your bank",
-        Purpose.CUSTOMER_CARE: "to let a person at your bank help you",
-    }
-)
-
-DELIVERY_WORDS: Mapping[Delivery, str] = MappingProxyType(
-    {
-        Delivery.SEALED: "Answers are sealed for your own device. The platform only sees that there is one.",
-        Delivery.MASKED: "Answers come in the chat with figures partly hidden. The platform can read what is shown.",
-        Delivery.INLINE: "Answers come in the chat in plain words. Whoever runs the chat platform can read them.",
-    }
-)
-
-PROVENANCE_WORDS: Mapping[Provenance, str] = MappingProxyType(
-    {
-        Provenance.ON_PLATFORM: "Only transactions that were made through this platform are shown.",
-        Provenance.ANY: "Transactions may be shown wherever they were made.",
-    }
-)
-
-KIND_WORDS: Mapping[AccountKind, str] = MappingProxyType(
-    {
-        AccountKind.CHECKING: "Checking account",
-        AccountKind.SAVINGS: "Savings account",
-        AccountKind.CREDIT_CARD: "Credit card",
-        AccountKind.LOAN: "Loan",
-        AccountKind.INVESTMENT: "Investment account",
-        AccountKind.OTHER: "Account",
-    }
-)
+CONSENT_FORMAT = "parley-consent-text-2"
 
 
 @dataclass(frozen=True, slots=True)
 class ConsentOffer:
     """What the bank lets a customer agree to on one platform. Titles are for people, `contact` a way to reach one.
 
-    `needed_for` maps an offering's name to the projection that it cannot do without. `lookback_days` how far back a question may read.
+    `needed_for` maps an offering's name to the projection that it cannot do without. `lookback_days` how far back a question may read at
+    most; `lookback_default` what is proposed, None for the most. `host`: where a client lives on the web, empty for the bank's own chat;
+    `verified`: the bank registered it, so that its title is more than its own word.
     """
 
     platform_title: str
@@ -79,12 +51,47 @@ class ConsentOffer:
     contact: str
     days_offered: tuple[int, ...] = DAYS_OFFERED
     days_default: int = DAYS_DEFAULT
+    lookback_default: int | None = None
+    host: str = ""
+    verified: bool = True
+
+    @property
+    def lookbacks_offered(self) -> tuple[int, ...]:
+        """Days, the fewest first; the last is the most."""
+        proposed = self.lookback_default or self.lookback_days
+        return tuple(sorted({*(days for days in LOOKBACKS_OFFERED if days < self.lookback_days), proposed, self.lookback_days}))
 
     def __post_init__(self) -> None:
         if not self.purposes or not self.projections:
             raise ValueError("A consent page needs at least one purpose and one projection.")
         if self.days_default not in self.days_offered or not all(0 < days <= GRANT_LIFETIME_MAX.days for days in self.days_offered):
             raise ValueError("A consent lasts between one day and one year, and the default is one of the durations offered.")
+        if not 0 < (self.lookback_default or self.lookback_days) <= self.lookback_days:
+            raise ValueError("What is proposed reaches no further back than what is allowed.")
+
+
+def offer_for(offer: ConsentOffer, errand: Errand) -> ConsentOffer:
+    """What the bank offers, narrowed to what an errand asks for and told about whoever asks. Raises NotAllowed where nothing is left.
+
+    What is asked for beyond the offer is not shown as a choice that would not count: a purpose, days or a look back that the bank does
+    not offer are left out, or cut to what it does.
+    """
+    purposes = tuple(each for each in offer.purposes if not errand.purposes or each in errand.purposes)
+    projections = tuple(each for each in offer.projections if not errand.projections or each in errand.projections)
+    if not purposes or not projections:
+        raise NotAllowed("nothing of what is asked for is offered")
+    days = min(errand.days or offer.days_default, max(offer.days_offered))
+    return replace(
+        offer,
+        platform_title=errand.asker.title or offer.platform_title,
+        host=errand.asker.host,
+        verified=errand.asker.verified,
+        purposes=purposes,
+        projections=projections,
+        lookback_default=min(errand.lookback_days or offer.lookback_days, offer.lookback_days),
+        days_offered=tuple(sorted({*offer.days_offered, days})),
+        days_default=days,
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +124,9 @@ class ConsentText:
     duration_heading: str
     duration_hint: str
     durations: tuple[Choice, ...]
+    lookback_heading: str
+    lookback_hint: str
+    lookbacks: tuple[Choice, ...]
     allow: str = "Allow"
     deny: str = "Don't allow"
 
@@ -136,6 +146,7 @@ class ConsentText:
             yield from (section.heading, *section.lines)
         yield from (self.accounts_heading, self.accounts_hint, *_choice_lines(self.accounts))
         yield from (self.projections_heading, self.projections_hint, *_choice_lines(self.projections))
+        yield from (self.lookback_heading, self.lookback_hint, *_choice_lines(self.lookbacks))
         yield from (self.duration_heading, self.duration_hint, *_choice_lines(self.durations))
         yield from (self.allow, self.deny)
 
@@ -143,7 +154,7 @@ class ConsentText:
 def consent_text(offer: ConsentOffer, accounts: Iterable[LinkedAccount], wish: str | None) -> ConsentText:
     """The text for these accounts. `wish`: the offering that the customer asked for, whose projection is marked as needed, never ticked."""
     return ConsentText(
-        title=f"May {offer.platform_title} answer questions about your accounts?",
+        title=f"May {_title(offer)} answer questions about your accounts?",
         sections=(*_who_and_what_for(offer), *_limits(offer), *_ends(offer)),
         accounts_heading="Which accounts",
         accounts_hint="Choose at least one. Nothing is chosen for you, and accounts you open later are not added.",
@@ -153,7 +164,10 @@ def consent_text(offer: ConsentOffer, accounts: Iterable[LinkedAccount], wish: s
         projections=_projection_choices(offer, wish),
         duration_heading="For how long",
         duration_hint="Then it ends by itself. Never longer than one year without asking you again.",
-        durations=tuple(Choice(str(days), _days_words(days), "") for days in offer.days_offered),
+        durations=tuple(Choice(str(days), days_words(days), "") for days in offer.days_offered),
+        lookback_heading="How far back",
+        lookback_hint="No question may reach back further. Today’s balance needs no look back.",
+        lookbacks=tuple(Choice(str(days), days_words(days), "") for days in offer.lookbacks_offered),
     )
 
 
@@ -164,15 +178,12 @@ def shown_accounts(accounts: Iterable[LinkedAccount]) -> tuple[LinkedAccount, ..
 
 def account_choice(account: LinkedAccount) -> Choice:
     """Name and last digits. The name came from the bank, and through it from anyone: it is cleaned and cut."""
-    kind = KIND_WORDS[account.kind]
-    name = clean_name(account.name)[:ACCOUNT_NAME_CHARS_MAX].strip() or kind
-    mask = "".join(character for character in account.mask if character.isascii() and character.isalnum())[-4:]
-    return Choice(account.ref, name, f"{kind}, ending in {mask}" if mask else kind)
+    return Choice(account.ref, *account_words(account))
 
 
 def _who_and_what_for(offer: ConsentOffer) -> tuple[Section, ...]:
     return (
-        Section("Who", (f"{offer.platform_title} would receive answers. {offer.bank_title} holds your data and gives it.",)),
+        Section("Who", _who(offer)),
         Section(
             "What for",
             (
@@ -183,10 +194,32 @@ def _who_and_what_for(offer: ConsentOffer) -> tuple[Section, ...]:
     )
 
 
+def _who(offer: ConsentOffer) -> tuple[str, ...]:
+    """Who would receive answers. A name that nobody checked is said to be one, beside the address, which is all that is known."""
+    bank, host = offer.bank_title, _cut(offer.host, HOST_CHARS_MAX)
+    if not host:
+        return (f"{_title(offer)} would receive answers. {bank} holds your data and gives it.",)
+    back = f"You come from there, and your decision leads back there. {bank} holds your data and gives it."
+    if offer.verified:
+        return (f"{_title(offer)}, at {host}, would receive answers. {bank} has registered it.", back)
+    return (f"Somebody at {host} would receive answers and calls itself {_title(offer)}. Nobody has checked that name.", back)
+
+
+def _title(offer: ConsentOffer) -> str:
+    """Its own word about itself: one short line, and what reads from right to left turns nothing around it."""
+    title = _cut(offer.platform_title, TITLE_CHARS_MAX) or "a client without a name"
+    return title if title.isascii() else f"\u2068{title}\u2069"
+
+
+def _cut(text: str, characters_max: int) -> str:
+    cleaned = clean(text)
+    return cleaned if len(cleaned) <= characters_max else cleaned[: characters_max - 1].rstrip() + "…"
+
+
 def _projection_choices(offer: ConsentOffer, wish: str | None) -> tuple[Choice, ...]:
     needed = offer.needed_for.get(wish) if wish is not None else None
     return tuple(
-        Choice(projection.value, _capitalised(projection.plain_words), "Needed for your question" if projection is needed else "")
+        Choice(projection.value, capitalised(projection.plain_words), "Needed for your question" if projection is needed else "")
         for projection in offer.projections
     )
 
@@ -197,7 +230,7 @@ def _limits(offer: ConsentOffer) -> tuple[Section, ...]:
         Section(
             "How much, and how",
             (
-                f"Questions may reach back {_days_words(offer.lookback_days)} at most. {PROVENANCE_WORDS[offer.provenance]}",
+                PROVENANCE_WORDS[offer.provenance],
                 f"At most {answers:,} answers and {rows:,} transactions a day.",
                 DELIVERY_WORDS[offer.delivery],
                 "Each answer is first recorded in a log that cannot be changed unnoticed, and you get a receipt. No record, no answer.",
@@ -208,7 +241,7 @@ def _limits(offer: ConsentOffer) -> tuple[Section, ...]:
             (
                 "Your data is never used for advertising, cross-selling, selling, profiling or training. Nobody can allow that here, not even you.",
                 "Your bank password, full account numbers and addresses are never shared.",
-                f"{offer.platform_title} certifies that it keeps to these limits.",
+                f"{capitalised(_title(offer))} certifies that it keeps to these limits.",
             ),
         ),
     )
@@ -219,21 +252,11 @@ def _ends(offer: ConsentOffer) -> tuple[Section, ...]:
         Section(
             "How to stop",
             (
-                "Press “Stop sharing” in the chat or type stop, at any time. It takes effect at once and costs nothing.",
+                "Press “Stop sharing” in the chat, type stop, or open “My consents”, at any time. It takes effect at once and costs nothing.",
                 f"Questions or complaints: {offer.contact}",
             ),
         ),
     )
-
-
-def _days_words(days: int) -> str:
-    if days == GRANT_LIFETIME_MAX.days:
-        return "1 year"
-    return "1 day" if days == 1 else f"{days} days"
-
-
-def _capitalised(words: str) -> str:
-    return words[:1].upper() + words[1:]
 
 
 def _choice_lines(choices: Iterable[Choice]) -> Iterator[str]:

@@ -71,7 +71,7 @@ class GrantDesk(Withdrawals):
             projections=approval.projections,
             accounts=approval.accounts,
             delivery=approval.offer.delivery,
-            lookback_days=approval.offer.lookback_days,
+            lookback_days=approval.lookback_days,
             provenance=approval.offer.provenance,
             budget=approval.offer.budget,
             created_at=now,

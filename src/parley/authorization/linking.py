@@ -88,6 +88,7 @@ class Approval(Discreet, frozen=True):
     conversation: str
     accounts: tuple[str, ...]
     projections: frozenset[Projection]
+    lookback_days: int
     days: int
     text_hash: str
     decided_at: datetime
@@ -150,6 +151,7 @@ class ConsentPage:
     errand: Errand
     token: str = field(repr=False)
     ticked: frozenset[str] = frozenset()
+    lookback: int = 0
     days: int = 0
     problem: str | None = None
 
@@ -164,10 +166,7 @@ class ConsentPage:
     @property
     def leads_to(self) -> str:
         """The origin that a decision leads the browser to, beside our own; empty where it stays here. For this page's form-action alone."""
-        parts = urlsplit(self.errand.return_to)
-        if not parts.scheme:
-            return ""
-        return f"{parts.scheme}://{parts.netloc}" if parts.scheme in ("https", "http") else f"{parts.scheme}:"
+        return leads_to(self.errand.return_to)
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,6 +184,7 @@ class Decision:
     answer: Literal["allow", "deny", "undecided"]
     accounts: tuple[str, ...]
     projections: tuple[str, ...]
+    lookback: str
     days: str
 
 
@@ -336,6 +336,7 @@ class LinkingDesk:
         accounts = _chosen(decision.accounts, (choice.value for choice in text.accounts))
         projections = _chosen(decision.projections, (choice.value for choice in text.projections))
         days = _chosen((decision.days,), (choice.value for choice in text.durations))
+        lookback = _chosen((decision.lookback,), (choice.value for choice in text.lookbacks))
         if decision.answer == "undecided":
             raise await self._again(presented, attempt, decision, UNDECIDED, "choice_missing")
         if not accounts or not projections:
@@ -348,6 +349,7 @@ class LinkingDesk:
             conversation=attempt.errand.conversation or presented.conversation,
             accounts=accounts,
             projections=frozenset(Projection(value) for value in projections),
+            lookback_days=int(lookback[0]),
             days=int(days[0]),
             text_hash=text.hash,
             decided_at=self._clock(),
@@ -357,7 +359,8 @@ class LinkingDesk:
         self, presented: Presented, attempt: ConsentAttempt, decision: Decision, problem: str, code: str, *, is_fault: bool = False
     ) -> ShowAgain:
         ticked = frozenset(decision.accounts) | frozenset(decision.projections)
-        page = await self._page(presented, attempt.customer, attempt.errand, ticked=ticked, days=int(decision.days), problem=problem)
+        chosen = (int(decision.lookback), int(decision.days))
+        page = await self._page(presented, attempt.customer, attempt.errand, ticked=ticked, chosen=chosen, problem=problem)
         return ShowAgain(page, code, is_fault=is_fault)
 
     async def _page(
@@ -367,13 +370,14 @@ class LinkingDesk:
         errand: Errand,
         *,
         ticked: frozenset[str] = frozenset(),
-        days: int | None = None,
+        chosen: tuple[int, int] | None = None,
         problem: str | None = None,
     ) -> ConsentPage:
         text = await self._text(customer, errand)
         token = await self._wait(presented, customer, errand, text_hash=text.hash)
-        proposed = self._offers(errand).days_default if days is None else days
-        return ConsentPage(text, presented, errand, token, ticked, proposed, problem)
+        offer = self._offers(errand)
+        lookback, days = chosen or (offer.lookback_default or offer.lookback_days, offer.days_default)
+        return ConsentPage(text, presented, errand, token, ticked, lookback, days, problem)
 
     async def _text(self, customer: str, errand: Errand) -> ConsentText:
         return consent_text(self._offers(errand), await self._records.bank_accounts(customer), errand.wish)
@@ -403,6 +407,14 @@ class LinkingDesk:
         """Ask the bank to end its tokens. Where it cannot, they run out there by themselves; we keep no copy either way."""
         with suppress(Refusal, Fault):
             await self._door.revoke(tokens)
+
+
+def leads_to(address: str) -> str:
+    """What a Content-Security-Policy calls the place of an address: its origin, or the scheme of an app's own; empty for none."""
+    parts = urlsplit(address)
+    if not parts.scheme:
+        return ""
+    return f"{parts.scheme}://{parts.netloc}" if parts.scheme in ("https", "http") else f"{parts.scheme}:"
 
 
 def _bound(candidates: Iterable[Presented], session_hash: bytes) -> Presented | None:

@@ -218,6 +218,7 @@ class _Doors:
             answer=answer,
             accounts=form.all("account"),
             projections=form.all("projection"),
+            lookback=form.one("lookback"),
             days=form.one("days"),
         )
 
