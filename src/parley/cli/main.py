@@ -10,6 +10,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from parley import __version__
+from parley.cli.clients import clients
 from parley.cli.policy import policy
 from parley.cli.staff import app as staff
 
@@ -22,6 +23,7 @@ app = typer.Typer(
 )
 log = typer.Typer(help="The release log: audit it.", no_args_is_help=True)
 app.add_typer(log, name="log")
+app.add_typer(clients, name="client")
 app.add_typer(policy, name="policy")
 app.add_typer(staff, name="staff")
 
