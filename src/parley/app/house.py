@@ -20,6 +20,7 @@ from parley.app.diagnostics import unforeseen
 from parley.app.frame import Frame, now
 from parley.app.linking import LinkingRooms, linking_rooms, linking_routes
 from parley.app.log_port import HouseLog, log_vkey
+from parley.app.oauth import oauth_routes
 from parley.app.officers import officers_desks, officers_routes
 from parley.app.policies import keep_judging, not_looking, open_guard, reload_on_hangup
 from parley.app.publish import log_routes
@@ -94,6 +95,7 @@ def front_door(frame: Frame, linking: LinkingRooms, officers: Desks | None) -> A
     routes = [
         *web_chat_routes(frame, linking),
         *linking_routes(frame, linking),
+        *oauth_routes(frame, linking),
         *customers_page_routes(frame, linking, record_key(settings), {settings.platform: settings.platform_name}),
         *log_routes(frame),
         *officers_routes(frame, officers),
@@ -133,6 +135,7 @@ async def keep_up(grants: GrantDesk, records: Records) -> None:
             await grants.tell_revocations()
             if time.monotonic() - last_prune > PRUNE_PERIOD_SECONDS:
                 await records.prune()
+                await records.prune_tokens()
                 await records.prune_sign_ins(now())
                 last_prune = time.monotonic()
         await asyncio.sleep(REVOCATION_PERIOD_SECONDS)
