@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 import subprocess
-import sys
 import time
 from base64 import b64encode
-from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -21,30 +18,18 @@ from parley.log.published import PublishedLog, Resource
 from parley.proof import Inclusion, canonical
 from tests.fakes.log_server import serving
 from tests.notary_process import NotaryProcess
+from tests.peers.aics import python_of_aics
 
 pytestmark = pytest.mark.peers
 
 HERE = Path(__file__).parent
-REQUIREMENTS = HERE / "requirements-aics.txt"
-CACHE = HERE.parent.parent / ".cache" / "peers"
 BUCKET = int(time.time()) // 600 * 600
 COUNT = 600
 
 
 @pytest.fixture(scope="module")
 def peer() -> Path:
-    """The peer's Python, installed once for this list of hashes. The package asks for a newer Python than it needs."""
-    folder = CACHE / f"aics-{sys.version_info.minor}-{sha256(REQUIREMENTS.read_bytes()).hexdigest()[:12]}"
-    python, done = folder / "bin" / "python", folder / "installed"
-    if not done.exists():
-        install = ["-m", "pip", "install", "-q", "--disable-pip-version-check", "--require-hashes", "--only-binary=:all:", "--ignore-requires-python"]
-        try:
-            subprocess.run([sys.executable, "-m", "venv", "--clear", str(folder)], check=True, timeout=120)
-            subprocess.run([str(python), *install, "-r", str(REQUIREMENTS)], check=True, timeout=180)
-        except (subprocess.SubprocessError, OSError):
-            (pytest.fail if os.environ.get("CI") else pytest.skip)("not run: aics-tlog against our log (it could not be installed)")
-        done.touch()
-    return python
+    return python_of_aics()
 
 
 async def _fill(notary: NotaryProcess) -> dict[str, Any]:

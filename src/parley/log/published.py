@@ -21,6 +21,8 @@ from parley.proof.note import read_vkey
 LEVEL_MAX = 7
 """Eight levels of tiles hold 2**64 entries."""
 PATH_CHARACTERS_MAX = 64
+WITNESSED_FILE = "witnessed.checkpoint"
+"""The newest head that enough witnesses signed. Where witnesses are asked (see `publisher`), this is what is published."""
 _TILE = re.compile(r"tile/(entries|0|[1-7])/((?:x[0-9]{3}/){0,6}[0-9]{3})(?:\.p/([1-9][0-9]{0,2}))?")
 
 
@@ -48,7 +50,7 @@ class PublishedLog:
         if len(path) > PATH_CHARACTERS_MAX:
             return None
         if path == "checkpoint":
-            return Resource(self._checkpoint(), "text/plain; charset=utf-8", False)
+            return Resource(self._witnessed() or self.newest_checkpoint(), "text/plain; charset=utf-8", False)
         named = _TILE.fullmatch(path)
         if named is None:
             return None
@@ -67,10 +69,24 @@ class PublishedLog:
             self._database = open_read_only(self._folder / LOG_FILE)
         return self._database
 
-    def _checkpoint(self) -> bytes:
+    def tile(self, level: int, number: int, width: int) -> bytes:
+        """`width` hashes of level `8 * level`, each over 256 ** level entries. Raises OSError where the log is not that long."""
+        hashes = self._tile(level, number, width)
+        if hashes is None:
+            raise OSError("the log is not that long")
+        return hashes
+
+    def newest_checkpoint(self) -> bytes:
+        """The newest head with the log's own signature."""
         size, root, signature = self._log().execute("SELECT size, root, signature FROM heads ORDER BY size DESC LIMIT 1").fetchone()
         name, identifier, _ = read_vkey((self._folder / VKEY_FILE).read_text())
         return signed_note(name, identifier, size, root, signature)
+
+    def _witnessed(self) -> bytes | None:
+        try:
+            return (self._folder / WITNESSED_FILE).read_bytes()
+        except FileNotFoundError:
+            return None
 
     def _size(self) -> int:
         row = self._log().execute("SELECT size FROM heads ORDER BY size DESC LIMIT 1").fetchone()
@@ -84,7 +100,6 @@ class PublishedLog:
         return b"".join(len(entry).to_bytes(2, "big") + entry for entry in self._entry_rows(first, width))
 
     def _tile(self, level: int, number: int, width: int) -> bytes | None:
-        """`width` hashes of level `8 * level`, each over 256 ** level entries."""
         first = number * TILE_WIDTH
         if (first + width) << (TILE_LEVELS * level) > self._size():
             return None
