@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import html
 import re
 from dataclasses import dataclass, field
 from http.cookies import SimpleCookie
-from typing import Any
 from urllib.parse import urlsplit
 
 import aiohttp
-import msgspec
 
+from parley.cli import staff_desk
+from parley.model.staff import Role
+from parley.settings import load_settings
 from tests.fakes.authenticator import SoftAuthenticator
-from tests.house import Answer, RunningHouse, parley, run
+from tests.house import Answer, RunningHouse, own_address, run
 
 BYTES_MAX = 8 * 1024 * 1024
 
@@ -30,6 +32,7 @@ class Officer:
     device: SoftAuthenticator = field(init=False)
     cookies: dict[str, str] = field(default_factory=dict)
     csrf: str = ""
+    address: str = field(default_factory=own_address)
 
     def __post_init__(self) -> None:
         self.device = SoftAuthenticator(console_origin(self.house), "localhost")
@@ -66,8 +69,9 @@ class Officer:
         if method == "POST":
             ours |= {"origin": self.device.origin, "sec-fetch-site": "same-origin", "content-type": "application/json"}
         sent = {name: value for name, value in (ours | {name.replace("_", "-"): value for name, value in headers.items()}).items() if value}
+        connector = aiohttp.TCPConnector(local_addr=(self.address, 0))
         async with (
-            aiohttp.ClientSession(trust_env=False, cookie_jar=aiohttp.DummyCookieJar()) as client,
+            aiohttp.ClientSession(connector=connector, trust_env=False, cookie_jar=aiohttp.DummyCookieJar()) as client,
             client.request(method, self.house.url + path, data=body, headers=sent, allow_redirects=False) as answer,
         ):
             text = (await answer.content.read(BYTES_MAX)).decode(errors="replace")
@@ -82,18 +86,36 @@ class Officer:
         return found[1] if found else ""
 
 
-def invited(house: RunningHouse, name: str, role: str = "officer") -> dict[str, Any]:
-    """What `parley staff add` says of a new person: id, name, role, link."""
-    done = parley("staff", "add", name, "--role", role, "--data", house.data, "--json")
-    if done.returncode:
-        raise AssertionError(done.stderr)
-    return msgspec.json.decode(done.stdout, type=dict[str, Any])
+def invited(house: RunningHouse, name: str, role: Role = Role.OFFICER) -> str:
+    """The link that `parley staff add` prints for a new person."""
+    return run(staff_desk.add(load_settings(house.demo.config), name, role)).link
 
 
-def signed_in(house: RunningHouse, name: str, role: str = "officer") -> Officer:
+def signed_in(house: RunningHouse, name: str, role: Role = Role.OFFICER) -> Officer:
     officer = Officer(house)
-    link = invited(house, name, role)["link"]
-    for answer in (officer.enrol(link), officer.sign_in()):
+    for answer in (officer.enrol(invited(house, name, role)), officer.sign_in()):
         if answer.status != 200:
             raise AssertionError(answer.text)
     return officer
+
+
+def texts_of(officer: Officer) -> dict[str, str]:
+    """The files of the policy in force, as the form for a proposal shows them."""
+    page = officer.get("/officer/policy/propose").text
+    found = re.findall(r'<textarea [^>]*name="([\w.]+)"[^>]*>\n(.*?)</textarea>', page, re.DOTALL)
+    return {html.unescape(name): html.unescape(text) for name, text in found}
+
+
+def words_on(page: str) -> str:
+    """What a page of refusal says."""
+    found = re.search(r'class="words">(.*?)</p>', page, re.DOTALL)
+    return html.unescape(found[1]) if found else ""
+
+
+FORBID = """
+@id("closed-today")
+@reason("Your bank has closed this today.")
+@basis("risk")
+forbid (principal, action, resource);
+"""
+"""A rule that refuses everything: what a proposal adds."""
