@@ -15,14 +15,15 @@ from parley.app.diagnostics import diagnostics, unforeseen
 from parley.app.frame import Frame
 from parley.app.linking import LinkingRooms
 from parley.authorization.consent_record import RecordKey, RecordParties, signed_record
+from parley.authorization.grants import GrantDesk
 from parley.authorization.sessions import Throttle
 from parley.console.customer import CustomerSettings, Ledger, customer_routes
 from parley.console.customer.ports import House
 from parley.console.passkeys import PasskeySite
 from parley.log.errors import LogError, LogRefused
 from parley.model.customers import Disclosed
-from parley.model.grants import Grant, GrantState
-from parley.model.refusals import Fault, LogUnavailable, RecordsUnavailable
+from parley.model.grants import Grant
+from parley.model.refusals import Fault, LogUnavailable
 from parley.proof import canonical, format_receipt
 from parley.release.entries import bucket, open_private
 from parley.release.ports import Vault
@@ -37,31 +38,8 @@ CEREMONIES_AT_ONCE = 60
 class Keeper:
     """What the customer does to her grants from her page."""
 
-    def __init__(self, frame: Frame, linking: LinkingRooms) -> None:
-        self._records = frame.records
-        self._clock = frame.clock
-        self._grants = linking.grants
-
-    async def pause(self, customer: str, platform: str | None) -> int:
-        return await self._end(customer, platform, GrantState.PAUSED)
-
-    async def resume(self, customer: str, platform: str | None) -> int:
-        raise RecordsUnavailable("nothing resumes grants here")
-
-    async def stop(self, customer: str, platform: str | None) -> int:
-        return await self._end(customer, platform, GrantState.REVOKED)
-
-    async def _end(self, customer: str, platform: str | None, state: GrantState) -> int:
-        """The records first, so that no new question passes; then the log, so that no release under way is recorded any more."""
-        grants = await self._records.grants_of(customer, active_only=False, now=self._clock())
-        mine = [each.id for each in grants if each.state.stands and each.state is not state and platform in (None, each.platform)]
-        await self._records.end_grants(mine, state, self._clock())
-        await self._grants.tell_revocations()
-        return len(mine)
-
-    async def erase(self, customer: str) -> None:
-        await self.stop(customer, None)
-        await self._records.erase(customer, self._clock())
+    def __init__(self, grants: GrantDesk) -> None:
+        self.pause, self.resume, self.stop, self.erase = grants.pause, grants.resume, grants.stop_platform, grants.erase
 
 
 def open_ledger(records: Records) -> Ledger[Note]:
@@ -102,7 +80,7 @@ def customers_page_routes(frame: Frame, linking: LinkingRooms, key: RecordKey, t
         records=records,
         sign_ins=linking.sign_ins,
         visitors=linking.sessions,
-        keeper=Keeper(frame, linking),
+        keeper=Keeper(linking.grants),
         receipt=receipt,
         consent_record=consent_record,
         title=lambda platform: titles.get(platform, platform),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from urllib.parse import urlsplit
@@ -25,8 +24,8 @@ from parley.app.officers import officers_desks, officers_routes
 from parley.app.policies import keep_judging, not_looking, open_guard, reload_on_hangup
 from parley.app.publish import log_routes
 from parley.app.road import road
+from parley.app.upkeep import ended, keep_up
 from parley.app.web_desk import WebDesk
-from parley.authorization.grants import GrantDesk
 from parley.banks.pool import PooledTransport
 from parley.banks.transport import AiohttpTransport
 from parley.channels.web import ERROR_HANDLERS, Protected, WebSettings, web_routes
@@ -34,15 +33,12 @@ from parley.console.customer import Ledger
 from parley.console.officer import Desks
 from parley.log.client import NotaryClient
 from parley.log.errors import LogError
-from parley.model.refusals import Fault, Refusal
+from parley.model.refusals import Fault
 from parley.offerings import load_offerings
 from parley.release.entries import build_entry
 from parley.settings import Settings
-from parley.store import FileKeyRing, Records, open_records
+from parley.store import FileKeyRing, open_records
 from parley.store.disclosures import Note
-
-REVOCATION_PERIOD_SECONDS = 2.0
-PRUNE_PERIOD_SECONDS = 60.0
 
 
 @asynccontextmanager
@@ -81,8 +77,7 @@ async def open_house(settings: Settings) -> AsyncIterator[ASGIApp]:
         await log.record(record_key_entry(record_key(settings).thumbprint, now()), b"", handle=None, version=None)
         await log.record(build_entry(__version__, now()), b"", handle=None, version=None)
         linking = linking_rooms(frame)
-        upkeep = asyncio.create_task(keep_up(linking.grants, records))
-        stack.push_async_callback(ended, upkeep)
+        keep_up(stack, frame, linking)
         officers = officers_desks(frame)
         if officers is not None:
             stack.push_async_callback(ended, asyncio.create_task(officers.keep_up()))
@@ -127,20 +122,6 @@ def web_chat_routes(frame: Frame, linking: LinkingRooms) -> list[BaseRoute]:
     return list(web_routes(desk=desk, sessions=linking.sessions, settings=web, clock=frame.clock, on_fault=unforeseen))
 
 
-async def keep_up(grants: GrantDesk, records: Records) -> None:
-    """Tell the log of revocations that it has not heard of, and let old rows go. Outlives outages of either."""
-    last_prune = 0.0
-    while True:
-        with suppress(Fault, Refusal):
-            await grants.tell_revocations()
-            if time.monotonic() - last_prune > PRUNE_PERIOD_SECONDS:
-                await records.prune()
-                await records.prune_tokens()
-                await records.prune_sign_ins(now())
-                last_prune = time.monotonic()
-        await asyncio.sleep(REVOCATION_PERIOD_SECONDS)
-
-
 def health(notary: NotaryClient) -> Callable[[Request], Awaitable[Response]]:
     async def healthz(request: Request) -> Response:
         """200 while an answer could be given: this process runs and the log answers it."""
@@ -158,12 +139,6 @@ async def closed(ledger: Ledger[Note], noting: asyncio.Task[None]) -> None:
     await ended(noting)
     with suppress(Fault):
         await ledger.flush()
-
-
-async def ended(task: asyncio.Task[None]) -> None:
-    task.cancel()
-    with suppress(asyncio.CancelledError):
-        await task
 
 
 def origin_of(url: str) -> str:

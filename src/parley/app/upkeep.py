@@ -39,6 +39,7 @@ async def again_and_again(job: Callable[[], Awaitable[object]], seconds: float) 
 
 async def prune(records: Records, clock: Callable[[], datetime]) -> None:
     await records.prune()
+    await records.prune_tokens()
     await records.prune_sign_ins(clock())
 
 

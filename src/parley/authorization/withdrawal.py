@@ -9,6 +9,7 @@ any more. The records remember what the log still has to be told, so a restart c
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from datetime import datetime, timedelta
 from typing import Protocol
 
@@ -112,17 +113,15 @@ class Withdrawals:
         return await self.stop_platform(customer, None)
 
     async def erase(self, customer: str) -> None:
-        """End everything, delete her key and with it all that it opens, and record that somebody was erased. The erasure waits for no log."""
-        standing = await self._ends.grants_of(customer, active_only=False, now=self._clock())
-        unheard: Fault | None = None
-        try:
-            await self.end_grants(customer, [grant.id for grant in standing])
-        except Fault as fault:
-            unheard = fault
+        """End everything, delete her key and with it all that it opens, and record that somebody was erased.
+
+        Waits for no log: what it could not be told stays due.
+        """
+        with suppress(LogUnavailable):
+            await self.stop_platform(customer, None)
         await self._ends.erase(customer, self._clock())
-        await self._log_erasures()
-        if unheard is not None:
-            raise unheard
+        with suppress(LogUnavailable):
+            await self._log_erasures()
 
     async def keep_up(self) -> None:
         """End what has run out, and tell the log what it has not heard. To be called every few seconds; each call does a bounded amount."""
