@@ -177,7 +177,7 @@ ORDER: list[tuple[str, Callable[[Town, Path], None], dict[str, str]]] = [
     ("grant_revoked", grant(state=GrantState.REVOKED), {}),
     ("grant_expired", grant(expires_at=NOW - timedelta(days=1)), {}),
     ("not_allowed", policy(POLICY + FORBID), {}),
-    ("delivery_unavailable", grant(delivery=Delivery.MASKED), {}),
+    ("delivery_unavailable", grant(delivery=Delivery.SEALED), {}),
     ("replayed_message", already_answered, {}),
     ("budget_spent", grant(budget=Budget(0, 0)), {}),
     ("link_lost", credential(LinkLost()), {}),

@@ -29,6 +29,11 @@ class AccountKind(StrEnum):
     INVESTMENT = "investment"
     OTHER = "other"
 
+    @property
+    def is_debt(self) -> bool:
+        """Whether its balance is what the customer owes."""
+        return self in (AccountKind.CREDIT_CARD, AccountKind.LOAN)
+
 
 class AccountStatus(StrEnum):
     OPEN = "open"
@@ -88,7 +93,8 @@ class Balance(Discreet, frozen=True):
 class Transaction(Discreet, frozen=True):
     """One row. `id` is stable and opaque; `replaces` the id of the pending row that this one books; `on` the customer's date of it.
 
-    `provenance_id` is the id that Parley gave a payment made through a platform, None for everything off-platform.
+    `provenance_id` is what the bank's books say of the id that Parley gave the payment (parley.model.marks), None where they say nothing.
+    Alone it proves nothing: a merchant may write what he likes into a reference. Without a mark that is recognised a row is off-platform.
     """
 
     id: str

@@ -26,20 +26,26 @@ class UncertainMoney(ValueError):
 
 
 class Money(msgspec.Struct, frozen=True, gc=False, order=False):
-    """`minor` signed integer minor units (cents for USD, yen for JPY) of `currency` (ISO 4217 code)."""
+    """`minor` signed integer minor units (cents for USD, yen for JPY) of `currency` (ISO 4217 code).
+
+    `masked`: every digit but the first was taken away, and `in_words` says so; such a sum is of no use for reckoning.
+    """
 
     minor: int
     currency: str
+    masked: bool = False
 
     def __repr__(self) -> str:
         return f"Money(*** {self.currency})"
 
     def __neg__(self) -> Money:
-        return Money(-self.minor, self.currency)
+        return Money(-self.minor, self.currency, self.masked)
 
     def __add__(self, other: Money) -> Money:
         if self.currency != other.currency:
             raise UncertainMoney("two currencies cannot be added")
+        if self.masked or other.masked:
+            raise UncertainMoney("a masked sum cannot be reckoned with")
         return Money(self.minor + other.minor, self.currency)
 
     @property
@@ -97,8 +103,16 @@ def in_words(money: Money) -> str:
     exponent = exponent_of(currency)
     symbol = _MARKS[currency]
     sign = "-" if minor < 0 else ""
+    if money.masked:
+        return sign + symbol + veiled(abs(minor), exponent)
     if exponent == 2:  # Most currencies: a fixed format is cheaper than one that is made for each sum.
         whole, rest = divmod(abs(minor), 100)
         return f"{sign}{symbol}{whole:,}.{rest:02d}"
     whole, rest = divmod(abs(minor), 10**exponent)
     return f"{sign}{symbol}{whole:,}.{rest:0{exponent}d}" if exponent else f"{sign}{symbol}{whole:,}"
+
+
+def veiled(minor: int, exponent: int) -> str:
+    """The first digit, and a dot for every other: `2,•••.••`."""
+    whole, point, rest = f"{minor // 10**exponent:,}", "." if exponent else "", "•" * exponent
+    return whole[0] + "".join("," if sign == "," else "•" for sign in whole[1:]) + point + rest

@@ -111,13 +111,24 @@ class Ruling(Discreet, frozen=True):
     delay_days: int = 0
 
 
+class Band(Discreet, frozen=True):
+    """Between which two round sums a balance lies: `low` included, `high` not; None for no bound on that side. One of them is given."""
+
+    low: Money | None
+    high: Money | None
+
+
 class RuledBalance(Discreet, frozen=True):
-    """A balance after minimising. None where the ruling does not name the field. `name` is the customer's name for the account."""
+    """A balance after minimising. None where the ruling does not name the field. `name` is the customer's name for the account.
+
+    `band`: in place of both figures where only a band was ruled; of a debt, how much is owed.
+    """
 
     available: Money | None = None
     booked: Money | None = None
     name: str | None = None
     kind: AccountKind = AccountKind.OTHER
+    band: Band | None = None
 
 
 class RuledTransaction(Discreet, frozen=True):
@@ -130,12 +141,16 @@ class RuledTransaction(Discreet, frozen=True):
 
 
 class RuledValues(Discreet, frozen=True):
-    """All that an offering is handed: the ruled fields, whether something is missing, and how old it is (UTC)."""
+    """All that an offering is handed: the ruled fields, whether something is missing, and how old it is (UTC).
+
+    `withheld`: rows of some kind stay back by rule, so that none being here does not mean that there are none.
+    """
 
     balances: tuple[RuledBalance, ...]
     transactions: tuple[RuledTransaction, ...]
     partial: bool
     as_of: datetime
+    withheld: bool = False
 
 
 class AnswerLine(Discreet, frozen=True):

@@ -49,6 +49,7 @@ class Projection(StrEnum):
     """A named, fixed set of fields with a transform: the unit that is consented to, ruled on and logged."""
 
     AFFORD_YESNO = "afford.yesno"
+    BALANCE_BAND = "balance.band"
     BALANCE_AVAILABLE = "balance.available"
     TRANSACTIONS_AMOUNT = "transactions.amount"
     TRANSACTIONS_MERCHANT_AND_AMOUNT = "transactions.merchant_and_amount"
@@ -64,6 +65,11 @@ class Projection(StrEnum):
         return PROJECTION_WORDS[self]
 
     @property
+    def tells_figures(self) -> bool:
+        """Whether a figure of the bank's is told as it is, so that rounding or masking it makes sense."""
+        return self not in (Projection.AFFORD_YESNO, Projection.BALANCE_BAND)
+
+    @property
     def reads_transactions(self) -> bool:
         return Field.TRANSACTION_AMOUNT in self.fields
 
@@ -71,6 +77,7 @@ class Projection(StrEnum):
 PROJECTION_FIELDS: Mapping[Projection, frozenset[Field]] = MappingProxyType(
     {
         Projection.AFFORD_YESNO: frozenset({Field.BALANCE_AVAILABLE}),
+        Projection.BALANCE_BAND: frozenset({Field.ACCOUNT_NAME, Field.BALANCE_AVAILABLE, Field.BALANCE_BOOKED}),
         Projection.BALANCE_AVAILABLE: frozenset({Field.ACCOUNT_NAME, Field.BALANCE_AVAILABLE, Field.BALANCE_BOOKED}),
         Projection.TRANSACTIONS_AMOUNT: frozenset({Field.TRANSACTION_DATE, Field.TRANSACTION_AMOUNT, Field.TRANSACTION_STATE}),
         Projection.TRANSACTIONS_MERCHANT_AND_AMOUNT: frozenset(
@@ -82,6 +89,7 @@ PROJECTION_FIELDS: Mapping[Projection, frozenset[Field]] = MappingProxyType(
 PROJECTION_WORDS: Mapping[Projection, str] = MappingProxyType(
     {
         Projection.AFFORD_YESNO: "whether you can afford a sum: yes or no, never the balance",
+        Projection.BALANCE_BAND: "roughly how much is in each chosen account, between two round sums, with the account's name",
         Projection.BALANCE_AVAILABLE: "the balance of each chosen account, with the account's name",
         Projection.TRANSACTIONS_AMOUNT: "recent transactions: date and amount, without merchants",
         Projection.TRANSACTIONS_MERCHANT_AND_AMOUNT: "recent transactions: date, merchant and amount",

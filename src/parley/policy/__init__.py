@@ -4,6 +4,20 @@ from parley.policy.domain import Case, Data
 from parley.policy.load import Key, Policy, Step, Verdict, load_policy
 from parley.policy.purposes import purpose_named
 from parley.policy.rejection import PolicyRejected
+from parley.policy.rules import ROWS_HARD_MAX
 from parley.policy.ruling import allows_platform, rule
 
-__all__ = ["Case", "Data", "Key", "Policy", "PolicyRejected", "Step", "Verdict", "allows_platform", "load_policy", "purpose_named", "rule"]
+__all__ = [
+    "ROWS_HARD_MAX",
+    "Case",
+    "Data",
+    "Key",
+    "Policy",
+    "PolicyRejected",
+    "Step",
+    "Verdict",
+    "allows_platform",
+    "load_policy",
+    "purpose_named",
+    "rule",
+]

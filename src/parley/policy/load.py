@@ -11,6 +11,7 @@ from pathlib import Path
 
 import msgspec
 
+from parley.model.words import Projection, Purpose
 from parley.policy.domain import Case, Domain, domain_of, widened
 from parley.policy.invariants import Proof, prove
 from parley.policy.judge import ROWS_COMPARED_MAX, Comparison, Judge, compare
@@ -26,6 +27,7 @@ from parley.policy.watch import Watch
 
 RULES_FILE = "policy.cedar"
 PARTICULARS_BYTES_MAX = 1024 * 1024
+NOTHING: frozenset[Projection] = frozenset()
 LIMITS: Mapping[str, int] = {RULES_FILE: TEXT_BYTES_MAX, PARTICULARS_FILE: PARTICULARS_BYTES_MAX}
 """The two files of a policy's folder, and how many bytes of each are read."""
 
@@ -59,6 +61,7 @@ class Policy:
         self.judge = judge
         self.domain = domain
         self.table: Mapping[Key, Verdict] = {}
+        self._permitted: Mapping[tuple[str, str, Purpose], frozenset[Projection]] = {}
         self.comparison = Comparison(0, 0, False, ())
         self.proof = Proof("", ())
         self.text_digest = text_digest(sources)
@@ -66,6 +69,22 @@ class Policy:
         self.digest = ""
         self.watch = Watch(judge)
         self.steps: tuple[Step, ...] = ()
+
+    def tabulated(self, table: Mapping[Key, Verdict]) -> None:
+        """Give it its decisions, and with them its name."""
+        self.table = table
+        self.table_digest = table_digest(table)
+        self.digest = sha256(f"{self.text_digest}{self.table_digest}".encode()).hexdigest()
+        found: dict[tuple[str, str, Purpose], set[Projection]] = {}
+        for case, verdict in table.items():
+            if verdict.allow:
+                found.setdefault((case.platform, case.channel, case.purpose), set()).add(case.projection)
+        self._permitted = {place: frozenset(projections) for place, projections in found.items()}
+
+    def permitted(self, platform: str, channel: str, purpose: Purpose) -> frozenset[Projection]:
+        """The projections that some rule permits there, to a linked or at least to a confirmed customer. For choosing the least; it rules
+        on nothing."""
+        return self._permitted.get((platform, channel, purpose), NOTHING)
 
     def verdict(self, case: Case) -> Verdict | None:
         """What the rules say of a case; None where no rule says anything, which refuses."""
@@ -108,9 +127,7 @@ def loaded(source: Path | Mapping[str, bytes], steps: Steps, rows_compared_max: 
     steps.done("compile", f"{len(rules)} rules with the baseline")
     # 4. The whole decision table.
     policy = Policy(sources, particulars, rules, Judge(rules, judged), domain)
-    policy.table = decision_table(rules, domain, where)
-    policy.table_digest = table_digest(policy.table)
-    policy.digest = sha256(f"{policy.text_digest}{policy.table_digest}".encode()).hexdigest()
+    policy.tabulated(decision_table(rules, domain, where))
     steps.done("tabulate", f"{len(policy.table)} decisions of {domain.combinations} combinations")
     # 5. The Rust engine decides the same cases.
     policy.comparison = agreed(compare(policy.judge, rules, widened(domain), seed=policy.text_digest, rows_max=rows_compared_max), where)

@@ -12,7 +12,7 @@ from parley.policy.domain import Data
 from parley.policy.load import Policy
 from parley.policy.table import Verdict, strictest_verdict
 
-DELIVERIES_BUILT = frozenset({Delivery.INLINE})
+DELIVERIES_BUILT = frozenset({Delivery.MASKED, Delivery.INLINE})
 """What the channels of this release can carry out. A ruling for another delivery is refused, never weakened to one of these."""
 
 Words: TypeAlias = tuple[str, ...]
@@ -41,6 +41,8 @@ def rule(permission: Permission, policy: Policy) -> Ruling:
     verdict, provenance = ruled(request, grant, policy)
     if request.lookback_days > verdict.lookback_days_max:
         raise NotAllowed("further back than the rule allows", rule=verdict.rules[0])
+    if request.projection.reads_transactions and request.lookback_days < verdict.delay_days:
+        raise NotAllowed("all of it is too recent", rule=verdict.rules[0])
     delivery = min(verdict.delivery, grant.delivery, key=_strictness)
     if delivery not in DELIVERIES_BUILT:
         raise DeliveryUnavailable(rule=verdict.rules[0])

@@ -13,6 +13,7 @@ from typing import TypeAlias
 from parley.consent import check_consent, is_live
 from parley.model.extensions import Bank, Channel, Offering, OfferingCard, Order, Understanding, Understood
 from parley.model.grants import Grant
+from parley.model.marks import PlatformMarks
 from parley.model.refusals import (
     BankUnavailable,
     Fault,
@@ -25,8 +26,9 @@ from parley.model.refusals import (
     Refusal,
 )
 from parley.model.stages import Envelope, Question, Release, Request, Ruling
-from parley.policy import Policy, allows_platform, purpose_named, rule
+from parley.policy import ROWS_HARD_MAX, Policy, allows_platform, purpose_named, rule
 from parley.proof import ProofRejected, Verifier
+from parley.release.coarsen import withholds
 from parley.release.entries import NONCE_BYTES, refusal_entry, seal_entry
 from parley.release.minimise import minimise
 from parley.release.ports import CaseFile, Credentials, Guard, Records, ReleaseLog, Vault
@@ -52,6 +54,8 @@ class House:
     random_bytes: Callable[[int], bytes]
     time_zone: tzinfo
     timer: Callable[[], float]
+    marks: PlatformMarks | None = None
+    """Knows the payments that were made through a platform; without it every transaction is off-platform."""
     noted: Callable[[Release, Vault], None] = lambda release, vault: None
     """Hears of every release for the customer's own ledger. It must neither wait nor raise."""
 
@@ -102,7 +106,7 @@ async def release(envelope: Envelope, channel: Channel, house: House) -> Release
         case = await house.records.open_case(question)
         laps.mark("case")
         # 3. What is asked, and for which purpose? Only words on closed lists go on from here.
-        request = request_from(question, case, house)
+        request = request_from(question, case, policy, house)
         laps.mark("understand")
         # 4. Did the customer agree to all of it?
         permission = check_consent(request, case.grants, house.clock())
@@ -118,7 +122,7 @@ async def release(envelope: Envelope, channel: Channel, house: House) -> Release
         statement = await bank.fetch(await house.credentials.credential(case), order)
         laps.mark("bank")
         # 7. Drop what was not ruled; let the offering put the rest into words.
-        disclosure = minimise(statement, order, ruling, house.offerings[request.offering], today(house))
+        disclosure = minimise(statement, order, ruling, house.offerings[request.offering], today(house), house.marks)
         # 8. Record it and wait until that is durable. The notary compares the grant's version as it commits. The release checks its own
         #    proof as it is built, so an unproven one never exists.
         sealed = seal_entry(disclosure, vault, house.random_bytes(NONCE_BYTES), house.clock())
@@ -176,8 +180,10 @@ async def decline(question: Question | None, reason: Reason, policy: Policy, hou
     return Declined(question, reason, laps.ms)
 
 
-def request_from(question: Question, case: CaseFile, house: House) -> Request:
-    """Raises PurposeUnknown, PurposeForbidden, NotLinked, NotUnderstood or OfferingUnknown, in this order."""
+def request_from(question: Question, case: CaseFile, policy: Policy, house: House) -> Request:
+    """Asks for the least that both customer and bank let pass, where there is anything that both do.
+
+    Raises PurposeUnknown, PurposeForbidden, NotLinked, NotUnderstood or OfferingUnknown, in this order."""
     named = purpose_named(question.purpose_named) if question.purpose_named is not None else None
     understood = house.understanding.understand(
         question.text, offerings=house.cards, nicknames=[each.name for each in case.accounts], today=today(house)
@@ -188,13 +194,14 @@ def request_from(question: Question, case: CaseFile, house: House) -> Request:
     if offering is None:
         raise OfferingUnknown()
     granted = frozenset(each for grant in grants_in_force(case, house) for each in grant.projections)
-    need = offering.needs(understood.slots, granted)
+    purpose = named or offering.purpose
+    need = offering.needs(understood.slots, granted & policy.permitted(question.platform, question.channel, purpose) or granted)
     return Request(
         customer=case.customer,
         channel=question.channel,
         platform=question.platform,
         offering=offering.name,
-        purpose=named or offering.purpose,
+        purpose=purpose,
         projection=need.projection,
         accounts=accounts_wanted(understood, case),
         lookback_days=need.lookback_days,
@@ -248,8 +255,9 @@ def order_from(ruling: Ruling, case: CaseFile, house: House) -> Order:
         accounts=accounts,
         fields=ruling.fields,
         since=until - timedelta(days=permission.request.lookback_days),
-        until=until,
-        rows_max=ruling.rows_max,
+        until=until - timedelta(days=ruling.delay_days if permission.request.projection.reads_transactions else 0),
+        # Where only some rows may be shown, the newest few of all could be none of them.
+        rows_max=ROWS_HARD_MAX if withholds(ruling) else ruling.rows_max,
         interaction_id=random_uuid(house.random_bytes(16)),
     )
 

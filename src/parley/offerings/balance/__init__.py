@@ -8,10 +8,8 @@ from parley.model.extensions import Need
 from parley.model.ledger import AccountKind
 from parley.model.money import Money, in_words
 from parley.model.refusals import BankUncertain
-from parley.model.stages import Answer, AnswerLine, RuledBalance, RuledValues, Slots
+from parley.model.stages import Answer, AnswerLine, Band, RuledBalance, RuledValues, Slots
 from parley.model.words import Projection, Purpose
-
-DEBTS = frozenset({AccountKind.CREDIT_CARD, AccountKind.LOAN})
 
 
 class Balance:
@@ -19,10 +17,12 @@ class Balance:
     title = "Account balance"
     examples = ("What's my balance?", "How much is in my savings?")
     purpose = Purpose.ANSWER_CUSTOMER
-    projections = (Projection.BALANCE_AVAILABLE,)
+    projections = (Projection.BALANCE_BAND, Projection.BALANCE_AVAILABLE)
 
     def needs(self, slots: Slots, granted: frozenset[Projection]) -> Need:
-        return Need(Projection.BALANCE_AVAILABLE)
+        """The balance, since that is what was asked; only a band where the customer granted no more."""
+        banded = Projection.BALANCE_BAND in granted and Projection.BALANCE_AVAILABLE not in granted
+        return Need(Projection.BALANCE_BAND if banded else Projection.BALANCE_AVAILABLE)
 
     def answer(self, values: RuledValues, slots: Slots, today: date) -> Answer:
         """A sentence for one account, a short list for several. Raises BankUncertain where the bank told no balance at all."""
@@ -38,13 +38,22 @@ class Balance:
 
 def figure_of(balance: RuledBalance) -> str:
     """What is there to spend; for a debt what is owed, in words, so that nobody has to know the sign rule."""
-    if balance.kind in DEBTS:
+    if balance.band is not None:
+        return f"{band_in_words(balance.band)} {'owed' if balance.kind.is_debt else 'available'}"
+    if balance.kind.is_debt:
         return debt_in_words(balance)
     if balance.available is None:
         return f"{in_words(known(balance.booked))} booked"
     if balance.booked is not None and balance.booked != balance.available:
         return f"{in_words(balance.available)} available ({in_words(balance.booked)} booked)"
     return f"{in_words(balance.available)} available"
+
+
+def band_in_words(band: Band) -> str:
+    """`between $100.00 and $500.00`: the lower sum may be reached, the higher one is not."""
+    if band.low is None:
+        return f"less than {in_words(known(band.high))}"
+    return f"{in_words(band.low)} or more" if band.high is None else f"between {in_words(band.low)} and {in_words(band.high)}"
 
 
 def debt_in_words(balance: RuledBalance) -> str:

@@ -40,6 +40,8 @@ class Transactions:
         if values.partial and not rows:
             raise BankUncertain("no row came and something is missing")
         missing = " Something could not be read just now, so there may be more." if values.partial else ""
+        if not rows and values.withheld:
+            return Answer(f"There is nothing to show here from the last {LOOKBACK_DAYS} days.", (), 1)
         if not rows:
             return Answer(f"There are no transactions in the last {LOOKBACK_DAYS} days.", (), 1)
         lines = tuple(AnswerLine(label_of(row, today), amount_of(row)) for row in rows)
