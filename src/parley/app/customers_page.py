@@ -15,7 +15,10 @@ from parley.app.diagnostics import diagnostics, unforeseen
 from parley.app.frame import Frame
 from parley.app.linking import LinkingRooms
 from parley.authorization.consent_record import RecordKey, RecordParties, signed_record
-from parley.authorization.grants import GrantDesk
+from parley.authorization.consent_text import ConsentOffer
+from parley.authorization.pages.renewal_routes import renewal_routes
+from parley.authorization.pages.routes import LinkingSettings
+from parley.authorization.renewal import RenewalDesk
 from parley.authorization.sessions import Throttle
 from parley.console.customer import CustomerSettings, Ledger, customer_routes
 from parley.console.customer.ports import House
@@ -33,13 +36,6 @@ from parley.store.disclosures import Note
 
 CEREMONIES_PER_SECOND = 0.5
 CEREMONIES_AT_ONCE = 60
-
-
-class Keeper:
-    """What the customer does to her grants from her page."""
-
-    def __init__(self, grants: GrantDesk) -> None:
-        self.pause, self.resume, self.stop, self.erase = grants.pause, grants.resume, grants.stop_platform, grants.erase
 
 
 def open_ledger(records: Records) -> Ledger[Note]:
@@ -80,7 +76,7 @@ def customers_page_routes(frame: Frame, linking: LinkingRooms, key: RecordKey, t
         records=records,
         sign_ins=linking.sign_ins,
         visitors=linking.sessions,
-        keeper=Keeper(linking.grants),
+        keeper=linking.grants,
         receipt=receipt,
         consent_record=consent_record,
         title=lambda platform: titles.get(platform, platform),
@@ -90,8 +86,36 @@ def customers_page_routes(frame: Frame, linking: LinkingRooms, key: RecordKey, t
         chance=secrets.token_bytes,
         flush=frame.ledger.flush,
     )
+    renewal = RenewalDesk(
+        records=records,
+        opener=linking.grants,
+        describe=lambda grant: described(grant, titles.get(grant.platform, grant.platform), settings),
+        policy_digest=lambda: frame.policy().digest,
+        clock=frame.clock,
+    )
+    words = LinkingSettings(settings.public_url, settings.bank_name, settings.contact)
     page = CustomerSettings(settings.public_url, settings.bank_name, settings.contact, settings.zone, passkey_site(settings))
-    return [*customer_routes(house, page, on_fault=unforeseen), Route("/consent-records.jwks", keys, methods=["GET"])]
+    return [
+        *customer_routes(house, page, on_fault=unforeseen),
+        *renewal_routes(desk=renewal, sign_ins=linking.sign_ins, settings=words, on_fault=unforeseen),
+        Route("/consent-records.jwks", keys, methods=["GET"]),
+    ]
+
+
+def described(grant: Grant, title: str, settings: Settings) -> ConsentOffer:
+    """A grant in the consent page's terms, with nothing to choose."""
+    return ConsentOffer(
+        platform_title=title,
+        bank_title=settings.bank_name,
+        purposes=(grant.purpose,),
+        projections=tuple(sorted(grant.projections)),
+        needed_for={},
+        delivery=grant.delivery,
+        lookback_days=grant.lookback_days,
+        provenance=grant.provenance,
+        budget=grant.budget,
+        contact=settings.contact,
+    )
 
 
 def passkey_site(settings: Settings) -> PasskeySite | None:

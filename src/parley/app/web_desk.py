@@ -6,13 +6,14 @@ from collections.abc import Iterable
 
 from parley.app.diagnostics import diagnostics
 from parley.authorization.grants import GrantDesk
-from parley.channels.web import LinkState, Reply, Why
+from parley.channels.web import LinkState, Notice, Reply, Why
 from parley.channels.web.reply import reply_to_failure
+from parley.consent import ends_at, reminder_due
 from parley.log.client import NotaryClient
 from parley.log.errors import LogError, LogRefused
 from parley.model.extensions import Channel, Offering
 from parley.model.plain_words import PURPOSE_WORDS
-from parley.model.refusals import Fault, LogUnavailable, StopAsked
+from parley.model.refusals import Fault, LogUnavailable, Refusal, StopAsked
 from parley.model.stages import Envelope
 from parley.model.stages import Release as FinishedRelease
 from parley.proof import format_receipt
@@ -20,6 +21,8 @@ from parley.release.entries import open_private
 from parley.release.pipeline import House, Released, release
 from parley.settings import Settings
 from parley.store import Records
+
+REMINDED_MAX = 10_000
 
 
 class WebDesk:
@@ -31,11 +34,12 @@ class WebDesk:
         self._notary = notary
         self._grants = grants
         self._platform_name = settings.platform_name
+        self._reminded: set[tuple[str, int]] = set()
 
     async def answer(self, envelope: Envelope, channel: Channel) -> Reply:
         outcome = await release(envelope, channel, self._house)
         if isinstance(outcome, Released):
-            return self._reply(outcome)
+            return self._reply(outcome, await self._notice(outcome))
         if isinstance(outcome.reason, StopAsked) and outcome.question is not None:
             return await self.stop(outcome.question.conversation)
         if isinstance(outcome.reason, Fault):
@@ -80,7 +84,25 @@ class WebDesk:
     def examples(self) -> tuple[str, ...]:
         return examples_of(self._house.offerings.values())
 
-    def _reply(self, outcome: Released) -> Reply:
+    async def _notice(self, outcome: Released) -> Notice | None:
+        """Once for each grant: that it ends soon. An answer never waits for a record that cannot be made; then it is said another time."""
+        grant = outcome.release.ruling.permission.grant
+        now = self._house.clock()
+        if (grant.id, grant.version) in self._reminded or not reminder_due(grant, now):
+            return None
+        if len(self._reminded) >= REMINDED_MAX:
+            self._reminded.clear()  # The records still know whom they reminded; forgetting costs a look there.
+        self._reminded.add((grant.id, grant.version))
+        try:
+            first = await self._records.remind_once(grant.customer, grant.id, grant.version, now)
+        except (Fault, Refusal):
+            return None
+        if not first:
+            return None
+        end = ends_at(grant)
+        return Notice(f"Your permission for this chat ends on {end.day} {end:%B %Y}.", "Extend it", f"/consent/extend/{grant.id}")
+
+    def _reply(self, outcome: Released, notice: Notice | None) -> Reply:
         finished: FinishedRelease = outcome.release
         request = finished.ruling.permission.request
         index = finished.inclusion.index
@@ -97,7 +119,7 @@ class WebDesk:
             receipt_url=f"/chat/receipts/{index}",
         )
         answer = finished.answer
-        return Reply("answered", "answered", answer.text, answer.lines, answer.heading, why=why, ms=outcome.laps)
+        return Reply("answered", "answered", answer.text, answer.lines, answer.heading, why=why, notice=notice, ms=outcome.laps)
 
 
 def examples_of(offerings: Iterable[Offering]) -> tuple[str, ...]:

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from hashlib import sha256
 
-from parley.model.grants import GRANT_LIFETIME, GRANT_LIFETIME_MAX, Budget
+from parley.model.grants import GRANT_LIFETIME, GRANT_LIFETIME_MAX, Budget, Grant
 from parley.model.ledger import AccountStatus, LinkedAccount
 from parley.model.linking import Errand
 from parley.model.plain_words import DELIVERY_WORDS, PROVENANCE_WORDS, PURPOSE_WORDS, account_words, capitalised, days_words
@@ -28,6 +28,7 @@ HOST_CHARS_MAX = 60
 """A longer name or address could push what is being asked out of sight."""
 
 CONSENT_FORMAT = "parley-consent-text-2"
+RENEWAL_FORMAT = "parley-renewal-text-1"
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,6 +169,44 @@ def consent_text(offer: ConsentOffer, accounts: Iterable[LinkedAccount], wish: s
         lookback_heading="How far back",
         lookback_hint="No question may reach back further. Today’s balance needs no look back.",
         lookbacks=tuple(Choice(str(days), days_words(days), "") for days in offer.lookbacks_offered),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class RenewalText:
+    """The whole text of going on with a grant, in the order of the page. Nothing on it can be chosen."""
+
+    title: str
+    sections: tuple[Section, ...]
+    allow: str
+    deny: str = "Not now"
+
+    @property
+    def hash(self) -> str:
+        """SHA-256 (hex) of the text in UTF-8, NFC, one line for each thing shown, in the order shown."""
+        lines = [line for section in self.sections for line in (section.heading, *section.lines)]
+        text = "\n".join((RENEWAL_FORMAT, self.title, *lines, self.allow, self.deny)) + "\n"
+        return sha256(unicodedata.normalize("NFC", text).encode()).hexdigest()
+
+
+def renewal_text(offer: ConsentOffer, grant: Grant, accounts: Iterable[LinkedAccount], days: int) -> RenewalText:
+    """The limits of a grant as they are, said again before it goes on for as long as it was given. `offer` says the grant in its terms."""
+    named = [account_words(account) for account in accounts if account.ref in grant.accounts]
+    chosen = tuple(f"{name} ({note})" for name, note in named)
+    missing = len(grant.accounts) - len(named)
+    gone = (f"{missing} more that you no longer share at your bank.",) if missing else ()
+    return RenewalText(
+        title=f"Go on with {_title(offer)} for {days_words(days)} more?",
+        sections=(
+            *_who_and_what_for(offer),
+            Section("Which accounts, as before", chosen + gone),
+            Section("What may be answered, as before", tuple(capitalised(each.plain_words) for each in sorted(grant.projections))),
+            Section("How far back", (f"{capitalised(days_words(grant.lookback_days))} at most.",)),
+            *_limits(offer),
+            Section("For how long", (f"{capitalised(days_words(days))} from now. Then it ends by itself, unless you extend it again.",)),
+            *_ends(offer),
+        ),
+        allow=f"Allow for {days_words(days)} more",
     )
 
 

@@ -57,6 +57,17 @@ class GrantDesk(Withdrawals):
         await self._records.join(approval.channel, approval.conversation, approval.customer, tuple(grants))
         return tuple(grants)
 
+    async def open_version(self, grant: Grant) -> int:
+        """Record a further version of a grant that stands and open its handle at it: the entry's index. For renewals.
+
+        Raises GrantRevoked where the notary holds that version or a later one already, LogUnavailable, RecordsUnavailable.
+        """
+        vault = await self._records.vault_of(grant.customer)
+        if vault is None:
+            raise RecordsUnavailable("the customer has no key")
+        entry, side = self._seal(grant, "grant", vault)
+        return (await self._log.open_grant(entry, side, handle=grant.handle, version=grant.version)).index
+
     def _grant(self, approval: Approval, purpose: Purpose) -> Grant:
         now = whole_milliseconds(approval.decided_at)
         return Grant(

@@ -18,6 +18,7 @@ from parley.store.marking import mark_rows
 from parley.store.migrate import migrate, sqlite_path
 from parley.store.officers import Officers
 from parley.store.passkeys import Passkeys
+from parley.store.renewals import Renewals
 from parley.store.rulebook import RuleBook
 from parley.store.sittings import Sittings
 from parley.store.sqlite import SqliteDriver
@@ -26,7 +27,7 @@ from parley.store.tokens import Tokens
 from parley.store.vault import GatewayKeys
 
 
-class Records(Cases, Customers, Sittings, Passkeys, Disclosures, Officers, RuleBook, Handovers, Clients, Tokens, Tallies):
+class Records(Cases, Customers, Sittings, Passkeys, Disclosures, Renewals, Officers, RuleBook, Handovers, Clients, Tokens, Tallies):
     """All drawers in one: implements `parley.release.ports.Records`, `parley.authorization.ports.SessionRecords` and `LinkRecords`.
 
     Every method may raise RecordsUnavailable (the database is out of reach; nothing was changed, or it cannot be known) beside its own.

@@ -11,6 +11,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from starlette.responses import HTMLResponse, PlainTextResponse, Response
 
 from parley.authorization.linking import ConsentPage
+from parley.authorization.renewal import RenewalPage
 
 MESSAGES: Mapping[str, tuple[str, tuple[str, ...]]] = MappingProxyType(
     {
@@ -56,6 +57,9 @@ class Pages:
 
     def consent(self, page: ConsentPage, *, status: int) -> Response:
         return self._render("consent.html", status, page=page, text=page.text)
+
+    def extend(self, page: RenewalPage, *, csrf: str) -> Response:
+        return self._render("extend.html", 200, page=page, text=page.text, csrf=csrf)
 
     def pair(self, token: str, csrf: str) -> Response:
         return self._render("pair.html", 200, token=token, csrf=csrf)

@@ -34,6 +34,14 @@ class Why(Discreet, frozen=True):
     receipt_url: str | None = None
 
 
+class Notice(Discreet, frozen=True):
+    """Something that the customer should know beside the answer, and where she can do something about it on this server."""
+
+    text: str
+    label: str
+    url: str
+
+
 class Reply(Discreet, frozen=True):
     """One message back. `code` is stable ("answered" for an answer), `wish` the offering to link for, `ms` milliseconds by step.
 
@@ -48,6 +56,7 @@ class Reply(Discreet, frozen=True):
     suggestions: tuple[str, ...] = ()
     why: Why | None = None
     wish: str | None = None
+    notice: Notice | None = None
     ms: Mapping[str, float] = msgspec.field(default_factory=dict)
 
 

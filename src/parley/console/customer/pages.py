@@ -23,6 +23,8 @@ DONE: Mapping[str, str] = MappingProxyType(
         "paused": "Paused. Nothing is answered there until you resume.",
         "resumed": "Resumed. What you had allowed may be asked again, and nothing more.",
         "stopped": "Stopped. Nothing more leaves, from this moment on.",
+        "paused-unlogged": "Paused. Nothing is answered there. The log could not be told yet and will be, as soon as it answers.",
+        "stopped-unlogged": "Stopped. Nothing more leaves. The log could not be told yet and will be, as soon as it answers.",
         "renamed": "Renamed. Answers use the new name from the next question on.",
         "passkey-added": "Your new passkey works from now on.",
         "passkey-removed": "That passkey no longer opens this page.",

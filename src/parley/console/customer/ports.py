@@ -86,11 +86,14 @@ class PageRecords(PasskeyRecords, Protocol):
 
 
 class GrantKeeper(Protocol):
-    """Changes to grants of one customer; `platform` None means all of them. Each returns how many were changed; none is no error."""
+    """Changes to grants of one customer; `platform` None means all of them. Each returns how many were changed; none is no error.
+
+    Raises LogUnavailable where the log could not be told: an end or a pause stands all the same, and the log is told later.
+    """
 
     async def pause(self, customer: str, platform: str | None) -> int: ...
     async def resume(self, customer: str, platform: str | None) -> int: ...
-    async def stop(self, customer: str, platform: str | None) -> int: ...
+    async def stop_platform(self, customer: str, platform: str | None) -> int: ...
     async def erase(self, customer: str) -> None:
         """Stop everything, delete her key and all that it opens, and record that it happened."""
 

@@ -28,7 +28,7 @@ from parley.console.customer.views import (
 )
 from parley.model.customers import LedgerLine, PasskeyUse, SignIn, SignInMethod
 from parley.model.plain_words import account_words
-from parley.model.refusals import BadInput, Fault, Refusal
+from parley.model.refusals import BadInput, Fault, LogUnavailable, Refusal
 from parley.model.strangers import clean_name
 
 STATUS: Mapping[str, int] = {
@@ -89,7 +89,7 @@ def customer_routes(house: House, settings: CustomerSettings, *, on_fault: Calla
         Route("/me/grants/{grant}/{version}/record.json", doors.record, methods=["GET"]),
         Route("/me/pause", doors.change("pause", "paused"), methods=["POST"]),
         Route("/me/resume", doors.change("resume", "resumed"), methods=["POST"]),
-        Route("/me/stop", doors.change("stop", "stopped"), methods=["POST"]),
+        Route("/me/stop", doors.change("stop_platform", "stopped"), methods=["POST"]),
         Route("/me/accounts", doors.accounts, methods=["GET"]),
         Route("/me/accounts", doors.rename, methods=["POST"]),
         Route("/me/security", doors.security, methods=["GET"]),
@@ -195,7 +195,12 @@ class _Doors:
                 if not platform or len(platform) > 200:
                     raise BadInput("body_wrong_shape")
                 act: Callable[[str, str | None], Awaitable[int]] = getattr(self._house.keeper, what)
-                changed = await act(sign_in.customer, None if platform == EVERYWHERE else platform)
+                try:
+                    changed = await act(sign_in.customer, None if platform == EVERYWHERE else platform)
+                except LogUnavailable:
+                    if what == "resume":
+                        raise
+                    return see("/me", f"{done}-unlogged")
                 return see("/me", done if changed else "nothing")
 
             return await self._hers(request, work)
@@ -285,7 +290,7 @@ class _Doors:
         """Once more who she is, before what cannot be taken back."""
 
         async def work(sign_in: SignIn) -> Response:
-            leads_to = CONFIRMED.get(request.query_params.get("to", ""), "/me")
+            leads_to = confirmed_address(request.query_params.get("to", ""), request.query_params.get("grant", ""))
             if self._house.sign_ins.is_fresh(sign_in):
                 return RedirectResponse(leads_to, status_code=303)
             visit, cookie = await self._visit(request)
@@ -523,6 +528,13 @@ def decoded(body: bytes, shape: type[Shape]) -> Shape:
         raise BadInput("body_wrong_shape") from None
     except (msgspec.DecodeError, ValueError, RecursionError):
         raise BadInput("body_not_json") from None
+
+
+def confirmed_address(to: str, grant: str) -> str:
+    """Where a fresh proof leads: one of our own few places, whatever the address says."""
+    if to == "extend" and len(grant) == 32 and all(letter in "0123456789abcdef" for letter in grant):
+        return f"/consent/extend/{grant}"
+    return CONFIRMED.get(to, "/me")
 
 
 def see(address: str, done: str) -> Response:

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import datetime
 from hashlib import sha256
 
+from parley.consent import ends_at, reminder_due
 from parley.console.customer.exposure import learned
 from parley.model.customers import LedgerLine, SignIn, SignInMethod, Spent, StoredPasskey
-from parley.model.grants import GRANT_LIFETIME_MAX, Grant, GrantState
+from parley.model.grants import Grant, GrantState
 from parley.model.ledger import AccountStatus, LinkedAccount
 from parley.model.plain_words import CHANNEL_WORDS, DELIVERY_WORDS, PROVENANCE_WORDS, PURPOSE_WORDS, account_words, capitalised, days_words
 from parley.model.strangers import clean
 
-REMIND_BEFORE = timedelta(days=30)
 STATE_WORDS = {
     GrantState.ACTIVE: "May ask",
     GrantState.PAUSED: "Paused",
@@ -163,7 +163,7 @@ def _platform(
 def grant_view(grant: Grant, names: Mapping[str, str], spent: Spent | None, now: datetime) -> GrantView:
     state = state_at(grant, now)
     used = spent or Spent(0, 0)
-    until = end_of(grant)
+    until = ends_at(grant)
     return GrantView(
         id=grant.id,
         version=grant.version,
@@ -183,25 +183,13 @@ def grant_view(grant: Grant, names: Mapping[str, str], spent: Spent | None, now:
         rows_left=max(grant.budget.rows_per_day - used.rows, 0),
         rows_a_day=grant.budget.rows_per_day,
         log_index=grant.log_index,
-        ends_soon=state in (GrantState.ACTIVE, GrantState.PAUSED) and reminder_due(grant, now),
+        ends_soon=reminder_due(grant, now),
     )
 
 
 def state_at(grant: Grant, now: datetime) -> GrantState:
     """A grant whose time is over has ended, whatever its row says."""
-    return GrantState.EXPIRED if grant.state.stands and now >= end_of(grant) else grant.state
-
-
-def end_of(grant: Grant) -> datetime:
-    """Whatever a row says, no grant outlives the law's year."""
-    return min(grant.expires_at, grant.created_at + GRANT_LIFETIME_MAX)
-
-
-def reminder_due(grant: Grant, now: datetime) -> bool:
-    """In the last thirty days of a grant, or in the last third of a shorter one. One of a few days needs no reminder: its end was just chosen."""
-    end = end_of(grant)
-    whole = end - grant.created_at
-    return whole > timedelta(days=3) and now >= end - min(REMIND_BEFORE, whole / 3) and now < end
+    return GrantState.EXPIRED if grant.state.stands and now >= ends_at(grant) else grant.state
 
 
 def release_views(lines: Iterable[LedgerLine], title: Callable[[str], str]) -> tuple[ReleaseView, ...]:

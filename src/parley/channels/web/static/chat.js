@@ -80,6 +80,7 @@ function show(reply, text, id) {
   actions(turn, reply, text, id);
   if (reply.code === "stopped") showUnlinked();
   if (reply.why) turn.querySelector(".bubble").append(why(reply.why));
+  if (reply.notice) turn.querySelector(".bubble").append(notice(reply.notice));
   scroll(turn);
 }
 
@@ -139,6 +140,15 @@ function why(reasons) {
   download.download = file;
   download.hidden = !reasons.receipt_url && !reasons.receipt;
   return details;
+}
+
+function notice({ text, label, url }) {
+  const line = element("p", `${text} `);
+  const link = element("a", label);
+  link.href = url;
+  line.className = "notice";
+  line.append(link);
+  return line;
 }
 
 function moment(iso) {
