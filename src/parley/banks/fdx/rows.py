@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable
 from datetime import date, datetime
-from hashlib import sha256
+from hashlib import blake2s
 
 import msgspec
 
@@ -55,7 +55,8 @@ class RowReader:
         self._since = since
         self._until = until
         self._signs = SignRules(account.kind)
-        self._ids = sha256(f"{len(account.bank)}:{account.bank}{len(account.native_id)}:{account.native_id}/".encode())
+        place = f"{len(account.bank)}:{account.bank}{len(account.native_id)}:{account.native_id}/"
+        self._ids = blake2s(place.encode(), digest_size=ID_BYTES)
         self._read: dict[str, Draft] = {}
         self._alike: Counter[str] = Counter()
 
@@ -75,44 +76,51 @@ class RowReader:
         """The rows of the window. A pending row whose booked row is here too is left out. Raises BankUncertain."""
         self._signs.settle()
         drafts = self._read.values()
+        pending = TransactionState.PENDING
+        inside = [each for each in drafts if self._since <= each.moment.date() <= self._until]
+        if all(each.state is not pending for each in inside):
+            return inside
         booked = {
             str(each.row.referenceTransactionId) for each in drafts if each.state is TransactionState.BOOKED and each.row.referenceTransactionId
         }
-        return [
-            each
-            for each in drafts
-            if self._since <= each.moment.date() <= self._until and not (each.state is TransactionState.PENDING and each.key in booked)
-        ]
+        return [each for each in inside if each.state is not pending or each.key not in booked]
 
     def transaction(self, draft: Draft) -> Transaction:
         """A draft of this reader, written out."""
         row, account = draft.row, self._account
-        booked_from = row.referenceTransactionId
+        booked_from = row.referenceTransactionId or None
         return Transaction(
             self._id(draft.key),
             account.ref,
             draft.state,
             draft.moment.date(),
             Money(draft.minor, account.currency),
-            _merchant(row) if isinstance(row, RowWithMerchant) else None,
-            None if booked_from is None or booked_from == "" else self._id(str(booked_from)),
+            _merchant(row) if type(row) is RowWithMerchant else None,
+            None if booked_from is None else self._id(str(booked_from)),
             None,
             draft.quality,
         )
 
     def _draft(self, row: Row) -> Draft:
+        """One row understood. Everything that most rows share is done here without a further call: a window may hold thousands."""
         account = self._account
         owner, currency = row.accountId, row.currency
         if owner != account.native_id and owner is not None and str(owner) != account.native_id:
             raise BankUncertain("a row of another account")
         if currency is not None and currency.currencyCode not in (None, account.currency):
             raise BankUncertain("a row in another currency than its account")
-        moment, quality = _moment(row)
+        text = row.postedTimestamp or row.transactionTimestamp
         figure = bytes(row.amount)
-        minor, noticed = self._signs.signed(_minor(figure, account.currency), row.debitCreditMemo, row.transactionType)
+        try:
+            moment, quality = read_moment(text or "")
+            minor, noticed = self._signs.signed(read_minor(figure, account.currency), row.debitCreditMemo, row.transactionType)
+        except BadDate:
+            raise BankNonsense("a row with an unreadable date" if text else "a row without a date") from None
+        except UncertainMoney as reason:
+            raise BankUncertain(f"row: {reason}") from None
         if noticed:
             quality |= noticed
-        if figure.startswith(b'"'):
+        if figure[:1] == b'"':
             quality |= _TEXT
         state = _STATES.get(row.status or "")
         if state is None:
@@ -121,12 +129,12 @@ class RowReader:
         key = row.transactionId
         if key is None or key == "":
             key, quality = self._stand_in(moment, minor), quality | _SYNTHETIC
-        return Draft(moment, key if isinstance(key, str) else str(key), state, minor, row, quality)
+        return Draft(moment, key if type(key) is str else str(key), state, minor, row, quality)
 
     def _id(self, key: str) -> str:
         digest = self._ids.copy()
         digest.update(key.encode())
-        return digest.digest()[:ID_BYTES].hex()
+        return digest.hexdigest()
 
     def _stand_in(self, moment: datetime, minor: int) -> str:
         """For a row without an id: day, figure, and how many alike came before. No text: so the id does not depend on what was ordered."""
@@ -141,24 +149,6 @@ def _one_of(known: Draft, again: Draft) -> Draft:
         raise BankUncertain("one id, two figures")
     kept = again if again.state is TransactionState.BOOKED and known.state is not TransactionState.BOOKED else known
     return msgspec.structs.replace(kept, quality=kept.quality | _DUPLICATE)
-
-
-def _minor(figure: bytes, currency: str) -> int:
-    """FDX's rows are in the currency of their account."""
-    try:
-        return read_minor(figure, currency)
-    except UncertainMoney as reason:
-        raise BankUncertain(f"row: {reason}") from None
-
-
-def _moment(row: Row) -> tuple[datetime, frozenset[Quality]]:
-    text = row.postedTimestamp or row.transactionTimestamp
-    if not text:
-        raise BankNonsense("a row without a date")
-    try:
-        return read_moment(text)
-    except BadDate:
-        raise BankNonsense("a row with an unreadable date") from None
 
 
 def _merchant(row: RowWithMerchant) -> str | None:

@@ -57,7 +57,11 @@ class SignRules:
         if memo == "DEBIT":
             if minor > 0:
                 self._absolute_seen = True
-            return self._by_memo(-abs(minor), kind, self._leaves, self._arrives, False)
+                minor = -minor
+            if kind in self._leaves:  # Most rows, without a further call.
+                self._agreements += 1
+                return Signed(minor, _PLAIN)
+            return self._by_memo(minor, kind, self._leaves, self._arrives, False)
         if memo == "CREDIT":
             return self._by_memo(abs(minor), kind, self._arrives, self._leaves, minor < 0)
         if memo is not None and memo != "MEMO":
