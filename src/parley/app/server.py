@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import asyncio
 import gc
 import socket
 import sys
@@ -12,10 +11,10 @@ from pathlib import Path
 
 import uvicorn
 import uvloop
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from parley.app.diagnostics import configure_diagnostics, diagnostics, place_of
 from parley.app.house import open_house
+from parley.app.http import BoundedHttp
 from parley.authorization.client_key import BadKeyFile
 from parley.model.refusals import Fault
 from parley.policy import PolicyRejected
@@ -26,46 +25,6 @@ EXIT_LOOK = 78
 """EX_CONFIG: starting again will not help, a person has to look. The supervisor does not restart after it."""
 
 CONNECTIONS_MAX = 2048
-REQUEST_SECONDS_MAX = 10.0
-HEAD_BYTES_MAX = 64 * 1024
-
-
-class BoundedHttp(HttpToolsProtocol):
-    """Uvicorn's protocol with the two limits that it lacks: how long a request may take to arrive, and how long its head may be.
-
-    Without them a stranger holds every connection open by sending a byte now and then, or fills the memory with one endless header.
-    """
-
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        super().connection_made(transport)
-        self._head_bytes = 0
-        self._in_head = True
-        self._patience = self.loop.call_later(REQUEST_SECONDS_MAX, self.transport.abort)
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        self._patience.cancel()
-        super().connection_lost(exc)
-
-    def data_received(self, data: bytes) -> None:
-        if self._in_head:
-            self._head_bytes += len(data)
-        super().data_received(data)
-        if self._in_head and self._head_bytes > HEAD_BYTES_MAX and not self.transport.is_closing():
-            self.send_400_response("The head of this request is too long.")
-
-    def on_message_begin(self) -> None:
-        super().on_message_begin()
-        self._patience.cancel()
-        self._patience = self.loop.call_later(REQUEST_SECONDS_MAX, self.transport.abort)
-
-    def on_headers_complete(self) -> None:
-        self._in_head, self._head_bytes = False, 0
-        super().on_headers_complete()
-
-    def on_message_complete(self) -> None:
-        self._in_head = True
-        self._patience.cancel()
-        super().on_message_complete()
 
 
 async def serve(settings: Settings, listening: socket.socket, *, exit_with_parent: bool) -> None:
