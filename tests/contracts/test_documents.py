@@ -60,6 +60,19 @@ def test_the_readmes_shell_commands_run_as_written(tmp_path: Path) -> None:
     assert kept, "the README's demo kept a receipt"
 
 
+def test_the_shell_commands_of_the_policy_tools_run_as_written(tmp_path: Path) -> None:
+    """In the order of the page, in one folder; a command that is meant to say no ends with the code that the page gives it."""
+    blocks = re.findall(r"```sh\n(.*?)```", (ROOT / "docs" / "policy-tools.md").read_text(), re.DOTALL)
+    lines = [line for block in blocks for line in block.splitlines()]
+    assert len(lines) >= 10
+    for line in lines:
+        code = re.search(r" # exits (\d)$", line)
+        words = shlex.split(line, comments=True)
+        assert words[0] == ".venv/bin/parley"
+        done = subprocess.run([PARLEY, *words[1:]], cwd=tmp_path, capture_output=True, text=True, timeout=120, env=plain(), check=False)
+        assert done.returncode == (int(code[1]) if code else 0), f"{line}\n{done.stdout}\n{done.stderr}"
+
+
 def test_every_command_has_a_help_that_says_what_it_does() -> None:
     policy = [["policy", each] for each in ("check", "explain", "diff", "simulate", "packs", "init")]
     for command in ([], ["demo"], ["serve"], ["init"], ["chat"], ["verify"], ["log", "audit"], *policy, ["settings"], ["doctor"]):

@@ -10,7 +10,7 @@ from parley.policy import Case, Data, Policy
 from parley.policy.domain import ASSURANCE, CHANNEL, DATA, PLATFORM, PROJECTION, PURPOSE, WHATS
 
 ANY = "any"
-HEADS = ("Platform", "Over", "What for", "What", "Of", "Customer is")
+HEADS = ("Who asks, over which channel, what for", "What")
 FOLDED = (ASSURANCE, DATA, PURPOSE, CHANNEL, PROJECTION, PLATFORM)
 """In this order: what is told together most often first."""
 DATA_WORDS = {
@@ -25,8 +25,8 @@ Line: TypeAlias = tuple[Words, ...]
 """For each place of a case, the words that may stand there."""
 
 
-def folded(cases: Iterable[Case], policies: Sequence[Policy]) -> Iterator[tuple[str, ...]]:
-    """The cases as lines of cells under HEADS. `policies` say which platforms and channels there are."""
+def folded(cases: Iterable[Case], policies: Sequence[Policy]) -> Iterator[tuple[str, str]]:
+    """The cases as lines of two cells, under HEADS. `policies` say which platforms and channels there are."""
     lines: Collection[Line] = [tuple((word,) for word in case) for case in cases]
     for place in FOLDED:
         lines = joined(lines, place)
@@ -34,7 +34,15 @@ def folded(cases: Iterable[Case], policies: Sequence[Policy]) -> Iterator[tuple[
             lines = [(*line[:DATA], data_cell(line), *line[DATA + 1 :]) for line in lines]
     every = everything(policies)
     for line in sorted(lines):
-        yield tuple(ANY if place != DATA and every[place] <= set(words) else ", ".join(words) for place, words in enumerate(line))
+        yield cells(tuple(ANY if place != DATA and every[place] <= set(words) else ", ".join(words) for place, words in enumerate(line)))
+
+
+def cells(words: Sequence[str]) -> tuple[str, str]:
+    platform, channel, purpose, projection, data, assurance = words
+    who = f"{'any platform' if platform == ANY else platform} over {'any channel' if channel == ANY else channel}, for {purpose}"
+    what = "anything" if projection == ANY else projection
+    of = "" if data == ANY else f" of {data}"
+    return who.removesuffix(f", for {ANY}"), what + of + ("" if assurance == ANY else f", to a customer who is {assurance}")
 
 
 def joined(lines: Collection[Line], place: int) -> Collection[Line]:

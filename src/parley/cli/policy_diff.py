@@ -82,8 +82,10 @@ def show(names: tuple[str, str], policies: Sequence[Policy], found: Difference, 
     if not found.changes:
         console.print(Text(plain(f"{old} and {new} decide all {found.cases:,} cases alike.")))
         return
-    title = f"From {old} to {new}: what changes"
-    console.print(table_of(title, ("Change", *HEADS, "Before", "After"), lines(found.changes, policies), rows_max))
+    for kind in found.counts:
+        rows = lines((change for change in found.changes if change.kind is kind), policies)
+        title = f"From {old} to {new}: {KIND_WORDS[kind]}"
+        console.print(table_of(title, (*HEADS, "Before", "After"), rows, rows_max))
     console.print(table_of(f"{found.cases:,} cases compared", count_heads(tallied), counted(found, tallied)))
     if tallied is not None:
         console.print(Text(f"Of {tallied.all_grants:,} standing grants of {tallied.all_customers:,} customers. Counts only: nobody was looked up."))
@@ -95,22 +97,19 @@ def count_heads(tallied: Tally | None) -> tuple[str, ...]:
 
 
 def counted(found: Difference, tallied: Tally | None) -> Iterator[tuple[object, ...]]:
-    for kind in ChangeKind:
-        count = found.counts.get(kind, 0)
-        if not count:
-            continue
+    for kind, count in found.counts.items():
         more = () if tallied is None else (f"{tallied.grants.get(kind, 0):,}", f"{tallied.customers.get(kind, 0):,}")
         yield KIND_WORDS[kind], f"{count:,}", *more
 
 
 def lines(changes: Iterable[Change], policies: Sequence[Policy]) -> Iterator[tuple[str, ...]]:
-    """One line for cases that change alike, what matters most first."""
-    alike: dict[tuple[int, str, str], list[Case]] = {}
+    """One line for cases that change alike."""
+    alike: dict[tuple[str, str], list[Case]] = {}
     for change in changes:
-        alike.setdefault((tuple(ChangeKind).index(change.kind), *words_of(change)), []).append(change.case)
-    for (kind, before, after), cases in sorted(alike.items(), key=lambda item: item[0]):
+        alike.setdefault(words_of(change), []).append(change.case)
+    for words, cases in sorted(alike.items(), key=lambda item: item[0]):
         for cells in folded(cases, policies):
-            yield KIND_WORDS[tuple(ChangeKind)[kind]], *cells, before, after
+            yield *cells, *words
 
 
 def words_of(change: Change) -> tuple[str, str]:

@@ -168,9 +168,9 @@ def verdicts_on(policy: Policy, left: ReleaseClass) -> dict[Case, Verdict]:
 def show(report: Report, rows_max: int) -> None:
     console = Console(highlight=False)
     without = f" without {', '.join(report.dropped)}" if report.dropped else ""
-    heads = ("Would be", "Purpose", "Platform", "Over", "What", "Month", "Releases")
+    heads = ("Would be", "Who asked, over which channel, what for", "What", "Month", "Releases")
     rows = (
-        (OUTCOME_WORDS[each.outcome], each.purpose, each.platform, each.channel, each.projection, each.month, f"{each.releases:,}")
+        (OUTCOME_WORDS[each.outcome], f"{each.platform} over {each.channel}, for {each.purpose}", each.projection, each.month, f"{each.releases:,}")
         for each in report.groups
         if each.outcome is not Outcome.SAME
     )

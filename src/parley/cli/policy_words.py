@@ -8,7 +8,8 @@ from collections.abc import Callable, Iterable
 import msgspec
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
-from rich.table import Table
+from rich.table import Column, Table
+from rich.text import Text
 
 from parley.model.words import Delivery, Projection
 from parley.policy import Policy, Step, Verdict, load_policy
@@ -61,13 +62,13 @@ def plain(text: str) -> str:
 
 
 def table_of(title: str, heads: Iterable[str], rows: Iterable[Iterable[object]], rows_max: int | None = None) -> Table:
-    """A table whose cells are text and never markup. Beyond `rows_max` the last line says how many are left out."""
-    from rich.text import Text
+    """A table whose cells are text and never markup, and are folded rather than cut where the terminal is narrow.
 
+    Beyond `rows_max` the last line says how many are left out.
+    """
     heads = tuple(heads)
-    table = Table(*heads, title=Text(plain(title)), title_justify="left")
-    shown = 0
-    left_out = 0
+    table = Table(*(Column(head, overflow="fold") for head in heads), title=Text(plain(title)), title_justify="left")
+    shown = left_out = 0
     for row in rows:
         if rows_max is not None and shown >= rows_max:
             left_out += 1

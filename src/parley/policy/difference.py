@@ -54,8 +54,9 @@ class Difference(msgspec.Struct, frozen=True):
 
     @property
     def counts(self) -> Mapping[ChangeKind, int]:
-        """How many cases changed, for each kind that occurs."""
-        return Counter(change.kind for change in self.changes)
+        """How many cases changed, for each kind that occurs, in the order of ChangeKind."""
+        counted = Counter(change.kind for change in self.changes)
+        return {kind: counted[kind] for kind in ChangeKind if counted[kind]}
 
 
 class GrantShape(msgspec.Struct, frozen=True):
