@@ -1,6 +1,7 @@
 """What the bank allows: load its rules, prove them, and rule on a permitted request. The baseline is outside the bank's reach."""
 
 from parley.policy.domain import Case, Data
+from parley.policy.fairness import Treatment, Unevenness, uneven
 from parley.policy.load import Key, Policy, Step, Verdict, load_policy
 from parley.policy.purposes import purpose_named
 from parley.policy.rejection import PolicyRejected
@@ -15,9 +16,12 @@ __all__ = [
     "Policy",
     "PolicyRejected",
     "Step",
+    "Treatment",
+    "Unevenness",
     "Verdict",
     "allows_platform",
     "load_policy",
     "purpose_named",
     "rule",
+    "uneven",
 ]
