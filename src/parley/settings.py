@@ -34,6 +34,20 @@ class BankSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
     timeout_seconds: Annotated[float, Meta(description="How long one read at the bank may take.", gt=0, le=60)] = 5.0
 
 
+class AssistantHostSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """One host whose assistants need no registration, under [[assistant_hosts]]: they are known by a document there (OAuth client ID metadata)."""
+
+    host: Annotated[str, Meta(description="Exact name of the host that serves the assistant's document, such as assistant.example.")]
+    platform: Annotated[str, Meta(description="Which platform of the policy its assistants are.")]
+
+
+class LinkedPlatformSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """One voice platform that links accounts, under [[linked_platforms]]."""
+
+    channel: Annotated[str, Meta(description="The channel that its webhook is: alexa, dialogflow.", pattern="^[a-z][a-z0-9]{0,31}$")]
+    platform: Annotated[str, Meta(description="Which platform of the policy it is; its client must be registered for the same.")]
+
+
 class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """All settings of the gateway. Secrets are paths, never values."""
 
@@ -59,6 +73,11 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     client_hosts: Annotated[
         tuple[str, ...], Meta(description="Hosts from which clients' own documents (key sets, client metadata) may be fetched; none by default.")
     ] = ()
+    assistant_hosts: Annotated[
+        tuple[AssistantHostSettings, ...], Meta(description="Hosts whose AI assistants need no registration; none by default.")
+    ] = ()
+    linked_platforms: Annotated[tuple[LinkedPlatformSettings, ...], Meta(description="Voice platforms that link accounts; none by default.")] = ()
+    messenger_platform: Annotated[str, Meta(description="Which platform of the policy Messenger is; empty where chats there are not linked.")] = ""
     banks: Annotated[tuple[BankSettings, ...], Meta(description="The bank that customers link: one for now.", min_length=1, max_length=1)]
     bank_http: Annotated[
         Literal["own", "aiohttp"], Meta(description="HTTP client towards the banks: our own, or aiohttp for a bank whose server it cannot read.")
@@ -153,7 +172,8 @@ def is_loopback(host: str) -> bool:
 
 def describe() -> list[tuple[str, str, str, str]]:
     """(name, type, default, help) of every setting, for docs/settings.md and `parley settings`."""
-    return [*rows_of(Settings, ""), *rows_of(BankSettings, "banks.")]
+    tables = (("banks.", BankSettings), ("assistant_hosts.", AssistantHostSettings), ("linked_platforms.", LinkedPlatformSettings))
+    return [*rows_of(Settings, ""), *(row for prefix, table in tables for row in rows_of(table, prefix))]
 
 
 def rows_of(struct: type[msgspec.Struct], prefix: str) -> list[tuple[str, str, str, str]]:

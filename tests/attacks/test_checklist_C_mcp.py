@@ -15,12 +15,12 @@ from hypothesis import strategies as st
 from starlette.applications import Starlette
 from starlette.types import Message
 
-from parley.channels.mcp import Access, McpAnswer, McpSettings, mcp_routes
+from parley.channels.mcp import McpAnswer, McpSettings, mcp_routes
 from parley.channels.mcp.messages import BODY_BYTES_MAX, META_CAPABILITIES, META_VERSION, MODERN
 from parley.channels.mcp.tools import TOOLS
-from parley.model.extensions import Channel
+from parley.model.extensions import Channel, Understood
 from parley.model.refusals import BankTimeout
-from parley.model.stages import AnswerLine, Envelope, Question
+from parley.model.stages import AnswerLine, Envelope, Question, Slots
 
 ORIGIN = "https://gateway.example"
 TOKEN = "token-of-the-customer-0123456789"
@@ -33,17 +33,26 @@ class Desk:
     """Answers every call with a merchant's hostile words, and remembers what was asked."""
 
     asked: list[Question] = field(default_factory=list)
+    understood: list[Understood] = field(default_factory=list)
     answer_with: McpAnswer | Exception = field(
         default_factory=lambda: McpAnswer(
             "answered", "answered", f"{HOSTILE}: $3.20", lines=(AnswerLine(HOSTILE, "$3.20"),), purpose="p", log_index=7, receipt="r"
         )
     )
 
-    async def answer(self, envelope: Envelope, channel: Channel) -> McpAnswer:
+    async def answer(self, envelope: Envelope, channel: Channel, access: Any, asked: Understood) -> McpAnswer:
         self.asked.append(channel.open(envelope))
+        self.understood.append(asked)
         if isinstance(self.answer_with, Exception):
             raise self.answer_with
         return self.answer_with
+
+
+@dataclass(frozen=True)
+class Access:
+    conversation: str
+    platform: str
+    scopes: frozenset[str]
 
 
 @dataclass
@@ -136,8 +145,6 @@ def test_C6_without_a_token_the_endpoint_says_where_to_get_one() -> None:
     assert seen.headers["www-authenticate"] == (
         f'Bearer resource_metadata="{ORIGIN}/.well-known/oauth-protected-resource/mcp", scope="balance:read transactions:read"'
     )
-    told = Endpoint().raw(b"", [], "GET", "/.well-known/oauth-protected-resource/mcp").json
-    assert (told["resource"], told["authorization_servers"]) == (f"{ORIGIN}/mcp", [ORIGIN])
 
 
 OTHERS = (
@@ -177,6 +184,7 @@ def test_C11_the_conversation_comes_from_the_token_and_from_nothing_in_the_call(
     assert house.desk.asked == []
     house.call("get_balance", {"account": "savings"})
     assert [(each.channel, each.platform, each.conversation) for each in house.desk.asked] == [("mcp", "assistant", "conversation-of-the-grant")]
+    assert house.desk.understood == [Understood("balance", Slots(account="savings"))]
 
 
 def test_B20_a_tool_beyond_the_tokens_scope_is_refused_with_the_scope_that_it_needs() -> None:

@@ -11,6 +11,7 @@ from parley.app.diagnostics import unforeseen
 from parley.app.frame import Frame
 from parley.app.linking import LinkingRooms
 from parley.app.offers import PolicyRules
+from parley.app.profiles import assistant_routes, documented_clients, messenger_page_routes
 from parley.app.road import road
 from parley.authorization.linking import leads_to
 from parley.authorization.pages.render import Pages
@@ -19,6 +20,9 @@ from parley.authorization.server.doors import AuthorizationServer, server_doors
 from parley.authorization.server.ending import OAuthEnding
 from parley.authorization.server.fapi import FAPI
 from parley.authorization.server.fetch import KEYS_BYTES_MAX, GuardedFetcher
+from parley.authorization.server.link import ClientsOfPlatform, link_profile
+from parley.authorization.server.mcp import MCP
+from parley.authorization.server.ports import ClientRecords
 from parley.authorization.server.profile import Profile
 from parley.channels.api import api_routes
 from parley.model.linking import Origin
@@ -35,6 +39,8 @@ class OAuthRooms:
     house: House
     desk: TokenDesk
     fapi: AuthorizationServer
+    assistants: AuthorizationServer
+    linked: tuple[AuthorizationServer, ...]
 
 
 class RefusedRequests:
@@ -69,12 +75,24 @@ class GuardedKeys:
 
 def oauth_rooms(frame: Frame, linking: LinkingRooms) -> OAuthRooms:
     house = road(frame, linking.bank_clients)
-    linking.endings[Origin.OAUTH] = OAuthEnding(frame.records, linking.grants, frame.clock)
-    fetcher = GuardedFetcher(frame.settings.client_hosts, frame.clock)
-    return OAuthRooms(house, TokenDesk(house, linking.grants), server_of(FAPI, frame, linking, GuardedKeys(fetcher)))
+    documented = documented_clients(frame)
+    linking.endings[Origin.OAUTH] = OAuthEnding(frame.records, linking.grants, frame.clock, clients=documented)
+    keys = GuardedKeys(GuardedFetcher(frame.settings.client_hosts, frame.clock))
+    return OAuthRooms(
+        house,
+        TokenDesk(house, linking.grants),
+        fapi=server_of(FAPI, frame, linking, keys=keys),
+        assistants=server_of(MCP, frame, linking, clients=documented),
+        linked=tuple(
+            server_of(link_profile(each.channel), frame, linking, clients=ClientsOfPlatform(frame.records, each.platform))
+            for each in frame.settings.linked_platforms
+        ),
+    )
 
 
-def server_of(profile: Profile, frame: Frame, linking: LinkingRooms, keys: GuardedKeys | None) -> AuthorizationServer:
+def server_of(
+    profile: Profile, frame: Frame, linking: LinkingRooms, *, keys: GuardedKeys | None = None, clients: ClientRecords | None = None
+) -> AuthorizationServer:
     return AuthorizationServer(
         profile,
         public_url=frame.settings.public_url,
@@ -84,14 +102,21 @@ def server_of(profile: Profile, frame: Frame, linking: LinkingRooms, keys: Guard
         refusals=RefusedRequests(frame),
         keys=keys,
         clock=frame.clock,
+        clients=clients,
     )
 
 
 def oauth_routes(frame: Frame, linking: LinkingRooms) -> list[BaseRoute]:
-    """Everything that partners' programs reach: the FAPI profile's doors, its page for browsers, and the API."""
+    """Everything that others' programs reach: each profile's doors, its page for browsers, and what its tokens open."""
     rooms = oauth_rooms(frame, linking)
     gate = TokenGate(rooms.fapi.tokens, frame.settings.public_url)
-    return [*profile_routes(rooms.fapi, frame, linking), *api_routes_of(frame, rooms, gate)]
+    servers = (rooms.fapi, rooms.assistants, *rooms.linked)
+    return [
+        *(route for server in servers for route in profile_routes(server, frame, linking)),
+        *api_routes_of(frame, rooms, gate),
+        *assistant_routes(frame, rooms.assistants, rooms.desk),
+        *messenger_page_routes(frame, linking),
+    ]
 
 
 def profile_routes(server: AuthorizationServer, frame: Frame, linking: LinkingRooms) -> list[BaseRoute]:

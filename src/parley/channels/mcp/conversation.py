@@ -9,14 +9,13 @@ NAME = "mcp"
 
 
 class McpConversation:
-    """The MCP channel for one call: token, scope and arguments have been checked. `question` as parley.channels.mcp.tools put it.
+    """The MCP channel for one call: token, scope and arguments have been checked, and nothing is left to be understood.
 
     `message_id` is fresh for each call: assistants number their calls anew in every session, and no tool changes anything.
     """
 
-    def __init__(self, access: Access, question: str, message_id: str) -> None:
+    def __init__(self, access: Access, message_id: str) -> None:
         self._access = access
-        self._question = question
         self._message_id = message_id
 
     @property
@@ -29,6 +28,6 @@ class McpConversation:
             platform=self._access.platform,
             conversation=self._access.conversation,
             message_id=self._message_id,
-            text=self._question,
+            text="",
             asked_at=envelope.received_at,
         )

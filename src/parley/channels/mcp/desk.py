@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
-from parley.model.extensions import Channel
+from parley.model.extensions import Channel, Understood
 from parley.model.ledger import Discreet
 from parley.model.stages import AnswerLine, Envelope
 
 
-class Access(Discreet, frozen=True):
+class Access(Protocol):
     """What an access token stands for: the conversation that its grants were made for, the platform that its client belongs to, its scopes."""
 
-    conversation: str
-    platform: str
-    scopes: frozenset[str]
+    @property
+    def conversation(self) -> str: ...
+    @property
+    def platform(self) -> str: ...
+    @property
+    def scopes(self) -> frozenset[str]: ...
 
 
 class AccessReader(Protocol):
@@ -37,8 +40,8 @@ class McpAnswer(Discreet, frozen=True):
 
 
 class McpDesk(Protocol):
-    async def answer(self, envelope: Envelope, channel: Channel) -> McpAnswer:
-        """One tool call down the road. Calls `channel.open(envelope)`; refusals and faults become answers."""
+    async def answer(self, envelope: Envelope, channel: Channel, access: Any, asked: Understood) -> McpAnswer:
+        """One tool call down the road. Calls `channel.open(envelope)`; refusals and faults become answers. `access`: what the reader returned."""
 
 
 @dataclass(frozen=True, slots=True)

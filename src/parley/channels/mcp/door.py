@@ -33,7 +33,7 @@ from parley.channels.mcp.messages import (
     read_call,
     result_body,
 )
-from parley.channels.mcp.tools import SCOPES, TOOLS, Tool, question_of
+from parley.channels.mcp.tools import SCOPES, TOOLS, Tool, understood_of
 from parley.model.refusals import BadInput, Fault
 from parley.model.stages import Envelope
 
@@ -51,13 +51,10 @@ def mcp_routes(
     random_hex: Callable[[], str],
     on_fault: Callable[[str], None] = lambda name: None,
 ) -> list[BaseRoute]:
-    """The endpoint at its resource's path, and its metadata (RFC 9728). `random_hex` gives at least 128 random bits."""
+    """The endpoint at its resource's path; its metadata (RFC 9728) comes with the authorization server. `random_hex`: at least 128 random bits."""
     door = _Door(desk, access, settings, clock, random_hex, on_fault)
     path = urlsplit(settings.resource).path
-    return [
-        Route(path, door.endpoint, methods=["GET", "POST", "DELETE"]),
-        Route(f"{METADATA}{path}", door.metadata, methods=["GET"]),
-    ]
+    return [Route(path, door.endpoint, methods=["GET", "POST", "DELETE"])]
 
 
 METADATA = "/.well-known/oauth-protected-resource"
@@ -81,16 +78,6 @@ class _Door:
         self._on_fault = on_fault
         parts = urlsplit(settings.resource)
         self._metadata_url = f"{parts.scheme}://{parts.netloc}{METADATA}{parts.path}"
-
-    async def metadata(self, request: Request) -> Response:
-        told = {
-            "resource": self._settings.resource,
-            "authorization_servers": [self._settings.issuer],
-            "scopes_supported": list(SCOPES),
-            "bearer_methods_supported": ["header"],
-            "resource_name": self._settings.title,
-        }
-        return JSONResponse(told)
 
     async def endpoint(self, request: Request) -> Response:
         try:
@@ -157,12 +144,12 @@ class _Door:
         if tool.scope not in access.scopes:
             return self._insufficient(tool)
         try:
-            question = question_of(tool, arguments)
+            asked = understood_of(tool, arguments)
         except BadInput as bad:
             answer = McpAnswer("refused", bad.code, bad.plain_words)
         else:
-            channel = McpConversation(access, question, self._random_hex())
-            answer = await self._desk.answer(Envelope(body, {}, self._clock()), channel)
+            channel = McpConversation(access, self._random_hex())
+            answer = await self._desk.answer(Envelope(body, {}, self._clock()), channel, access, asked)
         return _json(result_body(call, tool_result(answer, modern)), 200)
 
     def _unauthorized(self, error: str | None) -> Response:

@@ -1,17 +1,18 @@
-"""The tools: what they are called, which scope each needs, and the question that each asks. All of them only read.
+"""The tools: what they are called, which scope each needs, and what each asks for, already understood. All of them only read.
 
 Descriptions and titles are ours, word for word: nothing that a merchant or a customer wrote ever stands in them.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
 
+from parley.model.extensions import Understood
 from parley.model.refusals import BadInput
+from parley.model.stages import Slots
 
 BALANCE_SCOPE = "balance:read"
 TRANSACTIONS_SCOPE = "transactions:read"
@@ -24,12 +25,13 @@ ACCOUNT_KINDS = ("checking", "savings", "credit card")
 
 @dataclass(frozen=True, slots=True)
 class Tool:
-    """`arguments` is the JSON Schema of each argument; all are optional and no other is taken."""
+    """`offering` is what the house answers it with; `arguments` the JSON Schema of each argument; all are optional and no other is taken."""
 
     name: str
     title: str
     description: str
     scope: str
+    offering: str
     arguments: Mapping[str, Mapping[str, Any]]
 
     def described(self) -> dict[str, Any]:
@@ -80,6 +82,7 @@ TOOLS: Mapping[str, Tool] = MappingProxyType(
             "Account balance",
             "The balance of the accounts that the customer chose for this assistant. Reads only.",
             BALANCE_SCOPE,
+            "balance",
             {"account": {"type": "string", "enum": list(ACCOUNT_KINDS), "description": "Only accounts of this kind."}},
         ),
         "get_recent_transactions": Tool(
@@ -87,6 +90,7 @@ TOOLS: Mapping[str, Tool] = MappingProxyType(
             "Recent transactions",
             "The newest transactions of the accounts that the customer chose for this assistant. Reads only.",
             TRANSACTIONS_SCOPE,
+            "transactions",
             {
                 "count": {"type": "integer", "minimum": 1, "maximum": ROWS_MAX, "description": f"How many, {ROWS_DEFAULT} unless said."},
                 "account": {"type": "string", "enum": list(ACCOUNT_KINDS), "description": "Only accounts of this kind."},
@@ -96,23 +100,14 @@ TOOLS: Mapping[str, Tool] = MappingProxyType(
 )
 
 
-def question_of(tool: Tool, arguments: Mapping[str, Any]) -> str:
-    """The question that a call asks. Raises BadInput for an argument that the tool does not take, or takes otherwise."""
+def understood_of(tool: Tool, arguments: Mapping[str, Any]) -> Understood:
+    """What a call asks for. Raises BadInput for an argument that the tool does not take, or takes otherwise."""
     if not set(arguments) <= set(tool.arguments):
         raise BadInput("body_wrong_shape", "an argument that the tool does not take")
     kind = arguments.get("account")
     if kind is not None and (not isinstance(kind, str) or kind not in ACCOUNT_KINDS):
         raise BadInput("body_wrong_shape", "account")
-    of = f" on my {kind} account" if kind is not None else ""
-    if tool.scope == BALANCE_SCOPE:
-        return f"what's my balance{of}?"
-    count = arguments.get("count", ROWS_DEFAULT)
-    if type(count) is not int or not 1 <= count <= ROWS_MAX:  # `type`, for True is an int
+    count = arguments.get("count", ROWS_DEFAULT if "count" in tool.arguments else None)
+    if count is not None and (type(count) is not int or not 1 <= count <= ROWS_MAX):  # `type`, for True is an int
         raise BadInput("body_wrong_shape", "count")
-    return f"my last {count} transactions{of}"
-
-
-def scopes_named(scope: str) -> frozenset[str] | None:
-    """The scopes of a space-separated list, None when one of them is unknown."""
-    named = frozenset(re.split(" +", scope.strip(" "))) if scope.strip(" ") else frozenset()
-    return named if named <= set(SCOPES) else None
+    return Understood(tool.offering, Slots(account=kind, count=count))
