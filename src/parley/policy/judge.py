@@ -49,7 +49,7 @@ class Judge:
     """Asks `cedarpy` about cases. Rules are given to it in slices, one for each platform: a rule whose head names another cannot matter."""
 
     def __init__(self, rules: Sequence[Rule], found: Sequence[Statement]) -> None:
-        self._rules = tuple(rules)
+        self.rules = tuple(rules)
         self._found = tuple(found)
         self._by_platform: dict[str, list[int]] = {}
         self._everywhere: list[int] = []
@@ -76,7 +76,7 @@ class Judge:
     def _parsed(self, platform: str) -> tuple[cedarpy.PolicySet, Mapping[str, str]]:
         numbers = self.slice_of(platform)
         text = "\n".join(self._found[number].text for number in numbers)
-        ids = {f"policy{place}": self._rules[number].id for place, number in enumerate(numbers)}
+        ids = {f"policy{place}": self.rules[number].id for place, number in enumerate(numbers)}
         return cedarpy.PolicySet.from_str(text, release_gil=True), ids
 
 
