@@ -120,15 +120,8 @@ class OAuthHouse:
         return partner
 
     def register(self, partner: Partner, **changes: Any) -> Client:
-        asked = Registration(
-            partner.client_id,
-            ClientProfile.FAPI,
-            f"platform-{partner.client_id}",
-            "A partner",
-            "partner.example",
-            (partner.redirect_uri,),
-            partner.jwks,
-        )
+        platform, redirects = f"platform-{partner.client_id}", (partner.redirect_uri,)
+        asked = Registration(partner.client_id, ClientProfile.FAPI, platform, "A partner", "partner.example", redirects, partner.jwks)
         client, _ = registered(replace(asked, **changes), (), self.clock())
         self.run(self.records.add_client(client))
         return client

@@ -59,10 +59,14 @@ def asking_doors(
     bank_origins: Sequence[str],
     signed_in: SignedIn = nobody,
     clock: Callable[[], datetime],
+    trips: Throttle | None = None,
     on_fault: Callable[[str], None] = lambda name: None,
 ) -> list[BaseRoute]:
-    """The two routes of one profile for browsers. `bank_origins`: where the form may lead beside the client's own address."""
-    doors = _Asking(server, linking, sessions, pages, bank_origins, signed_in, clock, on_fault)
+    """The two routes of one profile for browsers. `bank_origins`: where the form may lead beside the client's own address.
+
+    `trips` bounds how often one client address may begin something.
+    """
+    doors = _Asking(server, linking, sessions, pages, bank_origins, signed_in, clock, trips or Throttle(per_second=0.5, burst=120), on_fault)
     path = f"{server.profile.path}/authorize"
     return [Route(path, doors.ask, methods=["GET"]), Route(path, doors.go_on, methods=["POST"])]
 
@@ -77,6 +81,7 @@ class _Asking:
         bank_origins: Sequence[str],
         signed_in: SignedIn,
         clock: Callable[[], datetime],
+        trips: Throttle,
         on_fault: Callable[[str], None],
     ) -> None:
         self._server = server
@@ -87,7 +92,7 @@ class _Asking:
         self._signed_in = signed_in
         self._clock = clock
         self._on_fault = on_fault
-        self._trips = Throttle(per_second=0.5, burst=120)
+        self._trips = trips
 
     async def ask(self, request: Request) -> Response:
         """Who asks, on one page. Loading it twice is harmless: the request is used up by the decision alone."""

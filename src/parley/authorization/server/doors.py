@@ -9,6 +9,7 @@ No CORS anywhere: a token never belongs into a browser's script (OWASP ASVS 5.0 
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import datetime
 
 from starlette.requests import Request
@@ -30,6 +31,7 @@ from parley.authorization.server.profile import Profile, Refresh
 from parley.authorization.server.requests import REQUEST_URI_PREFIX, Requests
 from parley.authorization.sessions import Throttle
 from parley.model.clients import Client
+from parley.model.refusals import LogUnavailable
 
 
 class AuthorizationServer:
@@ -157,7 +159,8 @@ class _Doors:
             if request.path_params["grant_id"] != access.id:
                 raise OAuthError("invalid_grant_id", "There is no such grant.", status=404)
             if request.method == "DELETE":
-                await self._server.grants.end_grants(access.customer, tuple(grant.id for grant in access.grants))
+                with suppress(LogUnavailable):  # The end stands all the same, and the log is told later.
+                    await self._server.grants.end_grants(access.customer, tuple(grant.id for grant in access.grants))
                 await self._server.records.end_authorization(access.id)
                 return Response(status_code=204)
             return told({"grant_id": access.id, "authorization_details": told_details(access.grants, self._server.clock())})

@@ -14,7 +14,7 @@ from parley.authorization.server.requests import answer_address, seen
 from parley.authorization.sessions import hash_token
 from parley.model.grants import Grant
 from parley.model.linking import Errand
-from parley.model.refusals import BadInput, Fault
+from parley.model.refusals import BadInput, Fault, LogUnavailable
 from parley.model.tokens import Authorization, AuthorizationRequest, Code
 
 CODE_LIFE_MAX = timedelta(seconds=60)
@@ -65,7 +65,8 @@ class OAuthEnding:
             await self._grants.end_grants(approval.customer, tuple(grant.id for grant in made))
             raise
         if before is not None:
-            await self._grants.end_grants(approval.customer, before.grants)
+            with suppress(LogUnavailable):  # Their end stands all the same, and the log is told later.
+                await self._grants.end_grants(approval.customer, before.grants)
         return answer_address(request, {"code": code})
 
     async def denied(self, errand: Errand) -> str | None:

@@ -9,12 +9,13 @@ from __future__ import annotations
 import binascii
 import json
 import math
+import warnings
 from base64 import urlsafe_b64decode
 from collections.abc import Mapping
 from typing import Any, TypeAlias
 
 from joserfc import jws
-from joserfc.errors import JoseError
+from joserfc.errors import JoseError, SecurityWarning
 from joserfc.jwk import ECKey, OKPKey, RSAKey, import_key
 
 Key: TypeAlias = ECKey | OKPKey | RSAKey
@@ -31,6 +32,10 @@ ALGORITHMS: Mapping[str, type[Key]] = {"PS256": RSAKey, "ES256": ECKey, "EdDSA":
 """FAPI 2.0 5.4: PS256, ES256 and EdDSA with Ed25519. Nothing else is ever asked of the library, `none` and HS256 least of all."""
 
 CURVES: Mapping[type[Key], str] = {ECKey: "P-256", OKPKey: "Ed25519"}
+
+
+warnings.filterwarnings("ignore", category=SecurityWarning)
+"""The library would write a line of its own into the diagnostics for a stranger's weak key. What is weak is refused here, without a word."""
 
 
 class BadJwt(Exception):
@@ -55,10 +60,11 @@ def check_signature(token: str, algorithm: str, key: Key) -> None:
     """Raises BadJwt unless this very key signed it with this algorithm."""
     if not isinstance(key, ALGORITHMS[algorithm]):
         raise BadJwt("key")
-    registry = jws.JWSRegistry(strict_check_header=False)
+    # The library passes over its `algorithms` argument where it is handed a registry, so the registry itself names the one algorithm.
+    registry = jws.JWSRegistry(algorithms=[algorithm], strict_check_header=False)
     registry.max_header_length = HEADER_BYTES_MAX
     try:
-        jws.deserialize_compact(token, key, algorithms=[algorithm], registry=registry)
+        jws.deserialize_compact(token, key, registry=registry)
     except (JoseError, ValueError, TypeError, RecursionError):
         raise BadJwt("signature") from None
 
