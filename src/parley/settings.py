@@ -83,6 +83,9 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
         Literal["own", "aiohttp"], Meta(description="HTTP client towards the banks: our own, or aiohttp for a bank whose server it cannot read.")
     ] = "own"
     log_origin: Annotated[str, Meta(description="Name of the log in every checkpoint; never changed once the log exists.")] = "parley.example/log"
+    witness_policy: Annotated[
+        str, Meta(description="Quorum file (c2sp.org/tlog-policy) of witnesses that cosign the log's heads; empty for none. Relative to data_dir.")
+    ] = ""
     log_deadline_seconds: Annotated[float, Meta(description="How long a release waits for the log before it fails closed.", gt=0, le=30)] = 2.0
     grant_days: Annotated[int, Meta(description="Days that the consent page proposes; the hard cap is 365.", ge=1, le=365)] = 90
     lookback_days: Annotated[int, Meta(description="How far back a grant reaches.", ge=1, le=730)] = 90
@@ -93,6 +96,10 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     @property
     def data(self) -> Path:
         return Path(self.data_dir)
+
+    @property
+    def witnesses(self) -> Path:
+        return self.data.resolve() / self.witness_policy
 
     @property
     def records(self) -> str:

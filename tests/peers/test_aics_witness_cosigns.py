@@ -19,7 +19,8 @@ from parley.log.published import WITNESSED_FILE, PublishedLog
 from parley.log.publisher import Publisher
 from parley.log.quorum import Quorum, Witness, load_quorum
 from parley.log.witnesses import Refused, Witnesses
-from parley.proof import Verifier, canonical, verify_cosignature
+from parley.proof import ProofRejected, Verifier, canonical, verify_cosignature
+from tests.house import RunningHouse
 from tests.notary_process import NotaryProcess
 from tests.peers.aics import python_of_aics
 
@@ -33,16 +34,23 @@ READY_SECONDS_MAX = 20.0
 class WitnessProcess:
     """A running witness that trusts the given logs."""
 
-    def __init__(self, folder: Path, *vkeys: str) -> None:
+    def __init__(self, folder: Path) -> None:
         self._command = [str(python_of_aics()), "-I", "-m", "aics_witness"]
         self._config = ["--config", str(folder / "witness.json")]
         told = self._run("init", "--name", "witness.example/w1")
         self.vkey = next(word for word in told.split() if word.startswith("witness.example/w1+"))
-        for vkey in vkeys:
-            self._run("add-log", "--origin", ORIGIN, "--vkey", vkey)
-        port = free_port()
-        self.url = f"http://127.0.0.1:{port}"
-        serve = [*self._command, "serve", *self._config, "--listen", f"127.0.0.1:{port}"]
+        self._port = free_port()
+        self.url = f"http://127.0.0.1:{self._port}"
+
+    async def start(self, vkey: str, origin: str = ORIGIN) -> WitnessProcess:
+        """Trusting one log."""
+        self._run("add-log", "--origin", origin, "--vkey", vkey)
+        self._launch()
+        await self._ready()
+        return self
+
+    def _launch(self) -> None:
+        serve = [*self._command, "serve", *self._config, "--listen", f"127.0.0.1:{self._port}"]
         self._process = subprocess.Popen(serve, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
     def _run(self, name: str, *arguments: str) -> str:
@@ -52,7 +60,7 @@ class WitnessProcess:
         found = json.loads(self._run("evidence", "--origin", ORIGIN))
         return list(found) if isinstance(found, list) else list(found.values())
 
-    async def ready(self) -> None:
+    async def _ready(self) -> None:
         end = time.monotonic() + READY_SECONDS_MAX
         async with aiohttp.ClientSession() as session:
             while time.monotonic() < end:
@@ -86,10 +94,9 @@ async def grow(notary: NotaryProcess, first: int, count: int) -> None:
 
 def test_a_strangers_witness_cosigns_every_growth_of_the_log(notary: NotaryProcess, tmp_path: Path) -> None:
     async def story() -> None:
-        witness = WitnessProcess(tmp_path, notary.vkey)
+        witness = await WitnessProcess(tmp_path).start(notary.vkey)
         said: list[tuple[str, str]] = []
         try:
-            await witness.ready()
             quorum_file = tmp_path / "quorum"
             quorum_file.write_text(f"# one witness\nwitness w1 {witness.vkey} {witness.url}\ngroup all all w1\nquorum all\n")
             async with aiohttp.ClientSession() as session:
@@ -126,9 +133,8 @@ def test_a_fork_of_the_log_is_refused_and_kept_as_evidence(notary: NotaryProcess
     other.start()
 
     async def story() -> None:
-        witness = WitnessProcess(tmp_path, notary.vkey)
+        witness = await WitnessProcess(tmp_path).start(notary.vkey)
         try:
-            await witness.ready()
             await grow(notary, 0, 40)
             await grow(other, 1000, 60)
             quorum = Quorum((Witness("w1", witness.vkey, witness.url),), {}, "w1")
@@ -150,3 +156,31 @@ def test_a_fork_of_the_log_is_refused_and_kept_as_evidence(notary: NotaryProcess
         asyncio.run(story())
     finally:
         other.stop()
+
+
+def test_a_house_with_witnesses_publishes_the_head_that_they_signed(tmp_path: Path) -> None:
+    """The publisher waits for a witness that is away, and what it signs is published once it is back."""
+    witness = WitnessProcess(tmp_path)
+    quorum = tmp_path / "quorum"
+    quorum.write_text(f"witness w1 {witness.vkey} {witness.url}\nquorum w1\n")
+    house = RunningHouse(tmp_path / "house", f'witness_policy = "{quorum}"\n').start()
+
+    async def witnessed_head() -> int:
+        await witness.start(house.vkey, origin=house.vkey.split("+")[0])
+        end = time.monotonic() + READY_SECONDS_MAX
+        async with aiohttp.ClientSession() as session:
+            while time.monotonic() < end:
+                async with session.get(f"{house.url}/log/checkpoint") as response:
+                    note = await response.read()
+                try:
+                    verify_cosignature(note, witness.vkey)
+                    return Verifier(house.vkey).verify_checkpoint(note).size
+                except ProofRejected:
+                    await asyncio.sleep(0.1)
+        raise AssertionError("no witnessed head was published")
+
+    try:
+        assert asyncio.run(witnessed_head()) > 0
+    finally:
+        witness.stop()
+        house.stop_unharmed()

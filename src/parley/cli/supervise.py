@@ -1,4 +1,4 @@
-"""Keeps the notary and the gateways running: starts them, restarts what dies, and ends them together.
+"""Keeps the notary, the gateways and the log's publisher running: starts them, restarts what dies, and ends them together.
 
 The listening socket is opened here once and inherited, so that connections made while a gateway restarts wait instead of failing. Every
 child watches its standard input and ends when this process is gone: nothing is orphaned, whatever kills the supervisor.
@@ -61,6 +61,7 @@ class Supervisor:
         self.notary = Child("notary", notary_command(settings))
         fd = self.socket.fileno()
         self.gateways = [Child(f"gateway-{n}", gateway_command(config, fd), (fd,)) for n in range(settings.gateways)]
+        self.publishers = [Child("publisher", publisher_command(settings))] if settings.witness_policy else []
         self.watchers: list[asyncio.Task[None]] = []
         self.stopping = False
         self.refused: str | None = None
@@ -73,7 +74,7 @@ class Supervisor:
 
     @property
     def children(self) -> list[Child]:
-        return [self.notary, *self.gateways]
+        return [self.notary, *self.gateways, *self.publishers]
 
     async def start(self) -> None:
         """Notary first, then the gateways; returns once both answer. Raises ChildFailed."""
@@ -103,7 +104,7 @@ class Supervisor:
         for watcher in self.watchers:
             watcher.cancel()
         await asyncio.gather(*self.watchers, return_exceptions=True)
-        for child in [*self.gateways, self.notary]:
+        for child in [*self.publishers, *self.gateways, self.notary]:
             await end(child)
         self.socket.close()
 
@@ -159,6 +160,11 @@ def notary_command(settings: Settings) -> list[str]:
     """With our process id, so that a notary whose supervisor died while it was starting ends too."""
     places = ["--data", str(settings.data.resolve()), "--socket", str(settings.notary_socket)]
     return [sys.executable, "-m", "parley.log.notary", *places, "--origin", settings.log_origin, "--exit-with-parent", str(os.getpid())]
+
+
+def publisher_command(settings: Settings) -> list[str]:
+    places = ["--data", str(settings.data.resolve()), "--policy", str(settings.witnesses)]
+    return [sys.executable, "-m", "parley.log.publisher", *places, "--exit-with-parent", str(os.getpid())]
 
 
 def gateway_command(config: Path, fd: int) -> list[str]:

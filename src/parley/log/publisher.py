@@ -10,6 +10,7 @@ import argparse
 import asyncio
 import os
 import signal
+import sqlite3
 import sys
 import time
 from collections.abc import Callable
@@ -60,8 +61,9 @@ class Publisher:
         while True:
             try:
                 await self.publish()
-            except (OSError, ProofRejected) as trouble:
-                self._tell("publisher", type(trouble).__name__)
+            except (OSError, sqlite3.Error, ProofRejected) as trouble:
+                # A log that is not founded yet, or a disk that is away for a moment: the next round looks again.
+                self._report({"publisher": Refused(type(trouble).__name__)})
             await asyncio.sleep(PERIOD_SECONDS)
 
     def close(self) -> None:
