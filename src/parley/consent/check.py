@@ -40,6 +40,12 @@ def ends_at(grant: Grant) -> datetime:
     return min(grant.expires_at, grant.created_at + GRANT_LIFETIME_MAX)
 
 
+def check_still_live(grant: Grant, now: datetime) -> None:
+    """Raises what became of a grant that covered the request a moment ago: asking the bank took its time, and a consent may run out in it."""
+    if not is_live(grant, now):
+        raise why_not(grant, now)
+
+
 def why_not(grant: Grant, now: datetime) -> Refusal:
     """Why a grant that is not live answers nothing. A pause that outlasted the grant is no pause any more."""
     if grant.state is GrantState.REVOKED:

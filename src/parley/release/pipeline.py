@@ -10,7 +10,7 @@ from pathlib import PurePath
 from traceback import extract_tb
 from typing import TypeAlias
 
-from parley.consent import check_consent, is_live
+from parley.consent import check_consent, check_still_live, is_live
 from parley.model.extensions import Bank, Channel, Offering, OfferingCard, Order, Understanding, Understood
 from parley.model.grants import Grant
 from parley.model.marks import PlatformMarks
@@ -128,6 +128,7 @@ async def release(envelope: Envelope, channel: Channel, house: House) -> Release
         sealed = seal_entry(disclosure, vault, house.random_bytes(NONCE_BYTES), house.clock())
         grant = permission.grant
         laps.mark("minimise")
+        check_still_live(grant, house.clock())
         house.guard.check(question.platform, request.purpose, policy.digest)
         inclusion = await house.log.record(sealed.entry, sealed.side, handle=grant.handle, version=grant.version)
         released = Release(question, sealed, inclusion, house.verifier)
