@@ -14,7 +14,7 @@ import pytest
 
 from parley.model.refusals import Basis, NotAllowed, PurposeForbidden
 from parley.model.words import Delivery, Projection, Provenance, Purpose
-from parley.policy import Case, Data, Policy, PolicyRejected, Verdict, load_policy, purpose_named
+from parley.policy import Case, Data, Policy, PolicyRejected, Verdict, load_policy, purpose_named, uneven
 from parley.policy.packs import FOLDER, STANDARD, copy_pack, pack_names, policy_place
 from parley.policy.rules import Effect
 from parley.release.pipeline import Released
@@ -123,12 +123,13 @@ def rows_of_cautious(policy: Policy, folder: Path) -> None:
 
 def all_alike(policy: Policy, folder: Path) -> None:
     """The same request from any two platforms is decided alike."""
-    seen: dict[tuple[str, ...], set[tuple[str, Verdict | None]]] = {}
-    for case in {case[1:] for case in policy.table}:
-        for platform in policy.platforms:
-            verdict = policy.table.get(Case(platform, *case))  # type: ignore[arg-type]
-            seen.setdefault(case, set()).add(("", verdict))
-    assert seen and all(len(verdicts) == 1 for verdicts in seen.values())
+    assert len(policy.platforms) > 1 and uneven(policy) == ()
+
+
+def alike_over_their_channels(policy: Policy, folder: Path) -> None:
+    all_alike(policy, folder)
+    over = {(case.platform, case.channel) for case, _ in allowed(policy)}
+    assert over == {(OWN, "web"), ("larkspur-partner", "api"), ("larkspur-assistant", "mcp")}
 
 
 def nothing_leaves_unsealed(policy: Policy, folder: Path) -> None:
@@ -229,7 +230,7 @@ CHECKS: Mapping[str, Mapping[str, Check]] = {
         "A transaction that was not made through a platform is never shown to it.": no_foreign_rows,
         "Only the customer's own questions are answered; there is no other purpose.": only_the_customers_questions,
         "At most 10 rows leave in one answer, and nothing older than 30 days.": rows_of_cautious,
-        "Every platform is treated alike.": all_alike,
+        "Every platform is treated alike, over its own channel.": alike_over_their_channels,
         "While a chat has no way to deliver a sealed answer, nothing leaves through it, and the customer is told so.": nothing_leaves_unsealed,
     },
     "fraud-alerts-only": {

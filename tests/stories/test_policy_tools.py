@@ -7,6 +7,7 @@ import json
 import os
 import shutil
 import sqlite3
+import sys
 from base64 import b64encode
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
@@ -159,11 +160,34 @@ def test_check_shows_each_step_and_every_invariant() -> None:
     assert 0 < report["allowed"] < report["decisions"] and report["table"] == []
     assert {each["name"] for each in report["invariants"]} >= {"no-advertising", "off-platform"}
     assert all(each["combinations"] > report["decisions"] and each["counterexample"] is None for each in report["invariants"])
+    assert {tuple(each["platform"] for each in found["refused"]) for found in report["uneven"] if found["data"] == "off_platform"} == {
+        ("larkspur-assistant", "larkspur-partner")
+    }
     words = said("policy", "check", "standard")
     assert words.exit_code == 0 and "Nothing leaves for advertising" in words.stdout and report["digest"] in words.stdout
     code, whole = told("policy", "check", "standard", "--table")
     assert len(whole["table"]) == report["decisions"]
     assert sum(row["verdict"]["allow"] for row in whole["table"]) == report["allowed"]
+
+
+def test_check_reports_who_is_treated_worse_and_whether_a_recorded_ground_says_why() -> None:
+    assert told("policy", "check", "1033")[1]["uneven"] == []
+    assert "All platforms are treated alike." in said("policy", "check", "1033").stdout
+    words = " ".join(said("policy", "check", "refuse-platform").stdout.split())
+    assert "northstar-social by refuse-northstar-social (risk)" in words
+    found = told("policy", "check", "refuse-platform")[1]["uneven"]
+    refused = {(each["platform"], tuple(each["rules"]), each["basis"]) for row in found for each in row["refused"] if row["data"] == "account"}
+    assert ("northstar-social", ("refuse-northstar-social",), "risk") in refused
+
+
+def test_check_asks_z3_as_well_where_it_is_installed(monkeypatch: pytest.MonkeyPatch) -> None:
+    code, report = told("policy", "check", "standard", "--z3")
+    assert code == 0 and report["second_opinion"] and all(each["proved"] for each in report["second_opinion"])
+    assert "z3 agrees" in said("policy", "check", "standard", "--z3").stdout
+    assert told("policy", "check", "standard")[1]["second_opinion"] is None
+    monkeypatch.setitem(sys.modules, "z3", None)
+    missing = said("policy", "check", "standard", "--z3")
+    assert missing.exit_code == 1 and "parley-gateway[proof]" in missing.stderr
 
 
 @pytest.mark.parametrize(
@@ -469,7 +493,7 @@ def test_an_officer_sees_what_a_change_would_do_in_the_running_house(small_house
     mine = tmp_path / "mine"
     assert parley("policy", "init", "standard", mine).returncode == 0
     rules = mine / "policy.cedar"
-    rules.write_text(rules.read_text().replace('Action::"balance.available", ', ""))
+    rules.write_text(rules.read_text().replace(', Action::"balance.available"', ""))
     difference = parley("policy", "diff", "standard", mine, "--data", small_house.data, "--json")
     assert difference.returncode == 3, difference.stderr
     touched_now = json.loads(difference.stdout)["touched"]

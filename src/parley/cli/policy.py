@@ -29,12 +29,13 @@ Rows = Annotated[int, typer.Option("--rows", min=1, help="Lines of a table at mo
 def check(
     named: Named = "standard",
     all_rows: Annotated[bool, typer.Option("--table", help="Show every row of the decision table, too.")] = False,
+    z3: Annotated[bool, typer.Option("--z3", help="Ask z3 for a second opinion on the invariants; needs the extra `proof`.")] = False,
     as_json: AsJson = False,
 ) -> None:
     """Load a policy as the gateway does, step by step: read, check, compile, tabulate, compare, prove."""
     from parley.cli.policy_check import check_policy
 
-    finish(lambda: check_policy(named, whole_table=all_rows, as_json=as_json), "check")
+    finish(lambda: check_policy(named, whole_table=all_rows, ask_z3=z3, as_json=as_json), "check")
 
 
 @policy.command("explain", epilog=EXIT_CODES)

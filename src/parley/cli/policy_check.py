@@ -9,11 +9,14 @@ import msgspec
 from rich.console import Console
 from rich.text import Text
 
-from parley.cli.policy_cases import HEADS, folded
+from parley.cli.policy_cases import DATA_WORDS, HEADS, folded
 from parley.cli.policy_words import Steps, Unusable, opened, plain, print_json, says, table_of
-from parley.policy import Case, Policy, PolicyRejected, Step, Verdict
+from parley.policy import Case, Policy, PolicyRejected, Step, Unevenness, Verdict, uneven
 from parley.policy.invariants import Finding
+from parley.policy.load import RULES_FILE
 from parley.policy.packs import FOLDER, STANDARD, copy_pack, pack_names
+from parley.policy.solver import SolverFinding, SolverMissing, second_opinion
+from parley.policy.text import decoded
 
 ALLOWED_SHOWN_MAX = 40
 STEPS = 6
@@ -46,11 +49,13 @@ class Report(msgspec.Struct, frozen=True):
     allowed: int
     invariants: tuple[Finding, ...]
     missing_particulars: Mapping[str, tuple[str, ...]]
+    uneven: tuple[Unevenness, ...]
+    second_opinion: tuple[SolverFinding, ...] | None
     table: tuple[Row, ...] = ()
 
 
-def check_policy(named: str, *, whole_table: bool, as_json: bool) -> int:
-    """0 where the policy would take effect. Raises PolicyRejected with the step's message where not."""
+def check_policy(named: str, *, whole_table: bool, ask_z3: bool, as_json: bool) -> int:
+    """0 where the policy would take effect. Raises PolicyRejected with the step's message where not, Unusable where z3 cannot agree."""
     console = Console(highlight=False)
     with Steps(quiet=as_json) as steps:
         progress = steps.begin("Checking")
@@ -66,14 +71,29 @@ def check_policy(named: str, *, whole_table: bool, as_json: bool) -> int:
             if not as_json and done:
                 console.print(steps_table(f"{named}: refused after", done))
             raise
+        agreed = asked_z3(policy) if ask_z3 else None
+    found = report(policy, agreed, whole_table=whole_table)
     if as_json:
-        print_json(report(policy, whole_table=whole_table))
+        print_json(found)
     else:
-        show(console, policy, whole_table=whole_table)
+        show(console, policy, found, whole_table=whole_table)
     return 0
 
 
-def report(policy: Policy, *, whole_table: bool) -> Report:
+def asked_z3(policy: Policy) -> tuple[SolverFinding, ...]:
+    """Raises Unusable without z3, and for a case that z3 finds against the table."""
+    try:
+        findings = second_opinion(decoded(policy.sources[RULES_FILE], RULES_FILE), policy.particulars)
+    except SolverMissing as error:
+        raise Unusable(str(error)) from None
+    for finding in findings:
+        if not finding.proved:
+            case = ", ".join(f"{name} {word}" for name, word in finding.case.items()) or "no case, but no proof in time either"
+            raise Unusable(f"z3 does not agree on {finding.name}: {case}. Keep the policy that is in force, and report this text.")
+    return findings
+
+
+def report(policy: Policy, agreed: tuple[SolverFinding, ...] | None, *, whole_table: bool) -> Report:
     return Report(
         name=policy.name,
         bank=policy.bank,
@@ -86,6 +106,8 @@ def report(policy: Policy, *, whole_table: bool) -> Report:
         allowed=sum(verdict.allow for verdict in policy.table.values()),
         invariants=policy.proof.findings,
         missing_particulars=missing(policy),
+        uneven=uneven(policy),
+        second_opinion=agreed,
         table=tuple(Row(*case, verdict) for case, verdict in sorted(policy.table.items())) if whole_table else (),
     )
 
@@ -95,7 +117,7 @@ def missing(policy: Policy) -> dict[str, tuple[str, ...]]:
     return {platform.id: platform.missing_particulars for platform in policy.platforms.values() if platform.missing_particulars}
 
 
-def show(console: Console, policy: Policy, *, whole_table: bool) -> None:
+def show(console: Console, policy: Policy, found: Report, *, whole_table: bool) -> None:
     console.print(steps_table(f"Policy {policy.name} of {policy.bank}", policy.steps))
     title = "Every decision" if whole_table else "What it allows; everything else is refused"
     console.print(
@@ -105,10 +127,34 @@ def show(console: Console, policy: Policy, *, whole_table: bool) -> None:
         (each.sentence, f"{each.combinations:,}", "holds" if each.holds else f"broken: {each.counterexample}") for each in policy.proof.findings
     )
     console.print(table_of("Shown by enumeration", ("Invariant", "Combinations", "Result"), proofs))
-    for platform, particulars in missing(policy).items():
+    if found.second_opinion:
+        console.print(Text(f"z3 agrees on {', '.join(each.name for each in found.second_opinion)}: no case breaks them, over names without end."))
+    show_unevenness(console, found.uneven)
+    for platform, particulars in found.missing_particulars.items():
         console.print(Text(f"Not public of {platform}: {', '.join(particulars)}."))
     for name, digest in (("Policy", policy.digest), ("Text", policy.text_digest), ("Table", policy.table_digest), ("Proof", policy.proof.digest)):
         console.print(Text(f"{name:7}{digest}", style="dim"))
+
+
+def show_unevenness(console: Console, found: tuple[Unevenness, ...]) -> None:
+    if not found:
+        console.print(Text("All platforms are treated alike."))
+        return
+    heads = ("The same request", "Allowed to", "Refused to", "Refused without a recorded ground")
+    console.print(table_of("Platforms that are not treated alike", heads, uneven_lines(found), ALLOWED_SHOWN_MAX))
+
+
+def uneven_lines(found: Iterable[Unevenness]) -> Iterator[tuple[str, ...]]:
+    """One line for requests that the same platforms are treated differently for in the same way."""
+    alike: dict[tuple[str, ...], dict[tuple[str, str], list[str]]] = {}
+    for each in found:
+        allowed = "; ".join(f"{one.platform} by {', '.join(one.rules)}" for one in each.allowed)
+        refused = "; ".join(f"{one.platform} by {', '.join(one.rules)} ({one.basis})" if one.rules else one.platform for one in each.refused)
+        treatment = allowed, refused or "none: other terms", ", ".join(each.unexplained)
+        alike.setdefault(treatment, {}).setdefault((DATA_WORDS[each.data], each.purpose), []).append(each.projection)
+    for treatment, requests in alike.items():
+        said = (f"{', '.join(dict.fromkeys(projections))} of {data}, for {purpose}" for (data, purpose), projections in requests.items())
+        yield "; ".join(said), *treatment
 
 
 def steps_table(title: str, steps: Iterable[Step]) -> object:

@@ -139,6 +139,9 @@ def answered(verdicts: dict[Case, Verdict | None], asked: Asked) -> tuple[bool, 
     reach = min(verdict.lookback_days_max for verdict in passing)
     if asked.lookback_days > reach:
         return False, f"No. It reaches {asked.lookback_days} days back, and the rules allow {reach}."
+    delay = max(verdict.delay_days for verdict in passing)
+    if Projection(asked.projection).reads_transactions and asked.lookback_days < delay:
+        return False, f"No. The rules hold back the last {delay} days, and it reaches {asked.lookback_days} days back."
     odd = undeliverable(passing)
     if odd is not None:
         return False, f"No. It may only leave {DELIVERY_WORDS[odd]}, which no channel of this release can do; it is never weakened."

@@ -49,9 +49,9 @@ def terms(verdict: Verdict, projection: Projection) -> dict[str, str]:
         said["lookback_days_max"] = f"at most {verdict.lookback_days_max} days back"
         if verdict.delay_days:
             said["delay_days"] = f"not the last {verdict.delay_days} days"
-    if verdict.rounding:
+    if verdict.rounding and projection.tells_figures:
         said["rounding"] = f"figures in steps of {verdict.rounding:,}"
-    if verdict.bands:
+    if verdict.bands and projection is Projection.BALANCE_BAND:
         said["bands"] = "in bands with edges at " + ", ".join(f"{edge:,}" for edge in verdict.bands)
     return said
 

@@ -22,7 +22,6 @@ SAYS = frozenset({"allow", "rules", "reason", "basis"})
 
 
 OF_ROWS = frozenset({"rows_max", "lookback_days_max", "delay_days"})
-"""Terms that bind nothing where facts about an account are told."""
 
 
 class ChangeKind(StrEnum):
@@ -114,8 +113,10 @@ def _change(case: Case, before: Verdict | None, after: Verdict | None) -> Change
 
 
 def binding(case: Case) -> tuple[str, ...]:
-    """The terms that bind in a case."""
-    silent = SAYS | OF_ROWS if case.data is Data.ACCOUNT else SAYS
+    """The terms that bind in a case: facts about an account have no rows, a band no exact figure, and what is no band no edges."""
+    silent = SAYS | (OF_ROWS if case.data is Data.ACCOUNT else frozenset())
+    silent |= frozenset() if case.projection is Projection.BALANCE_BAND else {"bands"}
+    silent |= frozenset() if case.projection.tells_figures else {"rounding"}
     return tuple(name for name in Verdict.__struct_fields__ if name not in silent)
 
 
