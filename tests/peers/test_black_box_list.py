@@ -5,20 +5,22 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterator
 from concurrent.futures import Future
+from datetime import UTC, datetime
 from pathlib import Path
 from threading import Thread
 
 import pytest
 from joserfc.jwk import ECKey
 
-from tests.peers.black_box import CHECKS, Check
+from tests.fakes.oauth_house import OAuthHouse, oauth_house
+from tests.fakes.partner import DETAILS, Partner, answer_in
+from tests.peers.black_box import CHECKS, Check, Target
 from tests.peers.certified_server import CertifiedServer, sign_in_and_agree
 from tests.peers.raw_client import RawClient
 
 pytestmark = pytest.mark.peers
 
 REDIRECT = "https://partner.example/callback"
-DETAILS = [{"type": "parley_account_answers"}]
 
 DIFFERENCES: dict[str, tuple[str, str]] = {
     "A6 no proof, no token": ("400 invalid_grant", "It calls a missing proof a grant that cannot be used; we name what is missing."),
@@ -51,11 +53,36 @@ class Certified:
     """The certified server as a target."""
 
     def __init__(self, url: str, keys: tuple[ECKey, ECKey]) -> None:
-        self.client = RawClient(url, "first", keys[0], REDIRECT, DETAILS, scope="openid")
-        self.other = RawClient(url, "second", keys[1], REDIRECT, DETAILS, scope="openid")
+        self.client = RawClient(url, "first", keys[0], REDIRECT, [DETAILS], scope="openid")
+        self.other = RawClient(url, "second", keys[1], REDIRECT, [DETAILS], scope="openid")
 
     async def bring_back(self, url: str, *, agree: bool = True) -> dict[str, str]:
         return dict(await sign_in_and_agree(url, REDIRECT, agree=agree))
+
+
+class Ours:
+    """Our server as a target: its real records and pages, and the world's time on its clock."""
+
+    def __init__(self, house: OAuthHouse) -> None:
+        self._house = house
+        self.client = raw(house, house.partner("first"))
+        self.other = raw(house, house.partner("second", redirect_uri="https://other.example/callback"))
+
+    def wind(self) -> None:
+        self._house.clock.now = datetime.now(UTC)
+
+    async def bring_back(self, url: str, *, agree: bool = True) -> dict[str, str]:
+        return await asyncio.to_thread(self._decide, url, "allow" if agree else "deny")
+
+    def _decide(self, url: str, decision: str) -> dict[str, str]:
+        visitor, page = self._house.to_consent(url)
+        done = visitor.post_form("/consent", visitor.consent_fields(page, decision=decision))
+        assert done.status == 303, done.text
+        return answer_in(done.location)
+
+
+def raw(house: OAuthHouse, partner: Partner) -> RawClient:
+    return RawClient(house.issuer, partner.client_id, partner.key, partner.redirect_uri, [DETAILS])
 
 
 def registration(client_id: str, key: ECKey) -> dict[str, object]:
@@ -92,14 +119,30 @@ def certified(tmp_path_factory: pytest.TempPathFactory, loop: Loop) -> Iterator[
         loop.run(closed(target))
 
 
-async def opened(target: Certified) -> None:
+async def opened(target: Target) -> None:
     await target.client.__aenter__()
     await target.other.__aenter__()
 
 
-async def closed(target: Certified) -> None:
+async def closed(target: Target) -> None:
     await target.client.__aexit__()
     await target.other.__aexit__()
+
+
+@pytest.fixture(scope="module")
+def ours(tmp_path_factory: pytest.TempPathFactory, loop: Loop) -> Iterator[Ours]:
+    with oauth_house(tmp_path_factory.mktemp("ours")) as house:
+        target = Ours(house)
+        loop.run(opened(target))
+        yield target
+        loop.run(closed(target))
+        assert house.faults == []
+
+
+@pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.name)
+def test_our_server(ours: Ours, loop: Loop, check: Check) -> None:
+    ours.wind()
+    assert loop.run(check.work(ours)) in check.expected
 
 
 @pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.name)
