@@ -43,9 +43,12 @@ _serial = itertools.count(1)
 class RunningHouse:
     """A house that runs until `stop`. The supervisor lives on a thread of its own, so that tests may block or run loops as they like."""
 
-    def __init__(self, folder: Path, extra_settings: str = "", *, records: str = "sqlite", bank_settings: str = "") -> None:
+    def __init__(
+        self, folder: Path, extra_settings: str = "", *, records: str = "sqlite", bank_settings: str = "", host: str = "127.0.0.1"
+    ) -> None:
+        """`host` localhost where browsers are to make passkeys."""
         self.records = records
-        self.plan = Plan(seed=SEED, keep=folder, extra_settings=extra_settings, extra_bank_settings=bank_settings)
+        self.plan = Plan(seed=SEED, host=host, keep=folder, extra_settings=extra_settings, extra_bank_settings=bank_settings)
         self.reports: list[str] = []
         self.day: date
         self.demo: Demo

@@ -168,6 +168,8 @@ def test_a_nickname_is_what_the_very_next_answer_says(bench_of_records):
         assert await records.rename_account(customer, account.ref, "Rent and food")
         assert [each.name for each in (await records.open_case(bench.question())).accounts] == ["Rent and food"]
         assert await records.nicknames(customer) == {account.ref: "Rent and food"}
+        await bench.linked(records)
+        assert [each.name for each in await records.bank_accounts(customer)] == ["Rent and food"], "linking again forgets no name"
         assert await records.rename_account(customer, account.ref, None)
         assert await records.nicknames(customer) == {}
         assert not await records.rename_account("0" * 32, account.ref, "Theirs")

@@ -56,8 +56,7 @@ def record_key_entry(thumbprint: str, now: datetime) -> bytes:
     return canonical({"b": bucket(now), "k": "key", "kid": thumbprint, "use": "consent-record", "v": 1})
 
 
-def customers_page_routes(frame: Frame, linking: LinkingRooms, key: RecordKey, titles: Mapping[str, str]) -> list[BaseRoute]:
-    """`titles`: what customers call the platforms; one that is not there goes by its registered name."""
+def customers_page_routes(frame: Frame, linking: LinkingRooms, key: RecordKey) -> list[BaseRoute]:
     settings, records = frame.settings, frame.records
     throttle = Throttle(per_second=CEREMONIES_PER_SECOND, burst=CEREMONIES_AT_ONCE)
     parties = RecordParties(settings.bank_name, settings.contact, settings.public_url, settings.log_origin)
@@ -65,9 +64,17 @@ def customers_page_routes(frame: Frame, linking: LinkingRooms, key: RecordKey, t
     async def receipt(customer: str, index: int) -> str | None:
         return await receipt_of(frame, customer, index)
 
+    async def titles() -> Mapping[str, str]:
+        """The house's own chat, and the clients that the bank registered. Whatever else a platform is, it goes by its registered name."""
+        return {client.platform: client.title for client in await records.clients()} | {settings.platform: settings.platform_name}
+
+    async def describe(grant: Grant) -> ConsentOffer:
+        return described(grant, (await titles()).get(grant.platform, grant.platform), settings)
+
     async def consent_record(grant: Grant) -> bytes:
         proved = await receipt(grant.customer, grant.log_index) if grant.log_index is not None else None
-        return signed_record(grant, titles.get(grant.platform, grant.platform), parties, key, proved, frame.clock())
+        title = (await titles()).get(grant.platform, grant.platform)
+        return signed_record(grant, title, parties, key, proved, frame.clock())
 
     async def keys(request: Request) -> Response:
         return Response(msgspec.json.encode(key.jwks()), media_type="application/jwk-set+json")
@@ -79,7 +86,7 @@ def customers_page_routes(frame: Frame, linking: LinkingRooms, key: RecordKey, t
         keeper=linking.grants,
         receipt=receipt,
         consent_record=consent_record,
-        title=lambda platform: titles.get(platform, platform),
+        titles=titles,
         log_vkey=frame.vkey,
         admits=lambda client: throttle.admits(client, frame.clock()),
         clock=frame.clock,
@@ -89,7 +96,7 @@ def customers_page_routes(frame: Frame, linking: LinkingRooms, key: RecordKey, t
     renewal = RenewalDesk(
         records=records,
         opener=linking.grants,
-        describe=lambda grant: described(grant, titles.get(grant.platform, grant.platform), settings),
+        describe=describe,
         policy_digest=lambda: frame.policy().digest,
         clock=frame.clock,
     )

@@ -91,7 +91,7 @@ def front_door(frame: Frame, linking: LinkingRooms, officers: Desks | None) -> A
         *web_chat_routes(frame, linking),
         *linking_routes(frame, linking),
         *oauth_routes(frame, linking),
-        *customers_page_routes(frame, linking, record_key(settings), {settings.platform: settings.platform_name}),
+        *customers_page_routes(frame, linking, record_key(settings)),
         *log_routes(frame),
         *officers_routes(frame, officers),
         Route("/healthz", health(frame.notary), methods=["GET"]),

@@ -257,5 +257,5 @@ def _utc(moment: datetime) -> str:
 
 
 def _duration(span: timedelta) -> str:
-    """ISO 8601, in whole days where it is one."""
-    return f"P{span.days}D" if not span.seconds else f"PT{int(span.total_seconds())}S"
+    """ISO 8601, in days: an end is stored in whole seconds, so a span may lack a fraction of one."""
+    return f"P{round(span / timedelta(days=1))}D"

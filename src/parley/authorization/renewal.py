@@ -7,7 +7,7 @@ grant that lives longer is more than the one that she gave. Anything wider goes 
 from __future__ import annotations
 
 import hmac
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Protocol
@@ -53,7 +53,7 @@ class RenewalDesk:
         *,
         records: RenewalRecords,
         opener: Opener,
-        describe: Callable[[Grant], ConsentOffer],
+        describe: Callable[[Grant], Awaitable[ConsentOffer]],
         policy_digest: Callable[[], str],
         clock: Callable[[], datetime],
     ) -> None:
@@ -101,7 +101,7 @@ class RenewalDesk:
         return grant
 
     async def _text(self, grant: Grant) -> RenewalText:
-        return renewal_text(self._describe(grant), grant, await self._records.bank_accounts(grant.customer), days_of(grant))
+        return renewal_text(await self._describe(grant), grant, await self._records.bank_accounts(grant.customer), days_of(grant))
 
 
 def days_of(grant: Grant) -> int:

@@ -19,6 +19,7 @@ from parley.store.endings import Endings, Held, end_grant, forget_told, owe_bank
 from parley.store.grant_rows import GrantRows, number_of
 from parley.store.grants import HOLDS_CUSTOMER, read_grant
 from parley.store.keys import KEY_BYTES
+from parley.store.nicknames import nicknamed, read_nicknames
 from parley.store.vault import CustomerVault
 
 ACCOUNTS_MAX = 200
@@ -61,6 +62,7 @@ class Customers(Endings):
         customer, wrapped_key = await self._driver.write(lambda: _ensure(ids, fresh, now))
         vault = await self._vault(customer, wrapped_key)
         named = tuple(msgspec.structs.replace(account, ref=vault.account_ref(bank, account.native_id)) for account in accounts)
+        named = nicknamed(named, await read_nicknames(self._driver, customer, vault))
         sealed_accounts = vault.seal(ACCOUNTS_CONTEXT, msgspec.msgpack.encode(named))
         row = (customer, bank, _seal_tokens(vault, tokens), sealed_accounts, now, self._consent_hash(bank, tokens))
         before = await self.bank_tokens(customer)

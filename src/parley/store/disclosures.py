@@ -16,20 +16,18 @@ from typing import Protocol
 import msgspec
 
 from parley.model.customers import Disclosed, LedgerLine, Spent
-from parley.model.ledger import LinkedAccount
 from parley.model.refusals import LinkExpired, RecordsUnavailable
 from parley.store.cabinet import Cabinet, to_micros
 from parley.store.cases import ACCOUNTS_CONTEXT, open_accounts
 from parley.store.driver import RecordsConflict, Row, Values, Work
+from parley.store.nicknames import nicknamed, read_nicknames, seal_nicknames
 from parley.store.passkeys import opened
 from parley.store.vault import CustomerVault
 
 LINES_MAX = 5_000
 """Lines read at once; whoever wants more asks for those before the oldest."""
 
-NICKNAME_CHARS_MAX = 40
 _CONTEXT = "disclosure"
-_NICKNAMES = "nicknames"
 _TRIES = 4
 
 _NOTE = """
@@ -105,19 +103,15 @@ class Disclosures(Cabinet):
             names = {**await self.nicknames(customer), ref: name or ""}
             kept = {each: given for each, given in names.items() if given}
             sealed = vault.seal(ACCOUNTS_CONTEXT, msgspec.msgpack.encode(nicknamed(accounts, {ref: name} if name else {})))
-            work = partial(_rename, customer, rows[0][2], sealed, vault.seal(_NICKNAMES, msgspec.msgpack.encode(kept)))
+            work = partial(_rename, customer, rows[0][2], sealed, seal_nicknames(kept, vault))
             if await self._driver.write(work):
                 return True
         raise RecordsUnavailable("the link is being changed")
 
     async def nicknames(self, customer: str) -> dict[str, str]:
         """ref to her own name for it."""
-        sql = "SELECT c.id, c.wrapped_key, n.sealed FROM nicknames n JOIN customers c ON c.id = n.customer WHERE n.customer = ?"
-        rows = await self._driver.read(sql, (customer,))
-        if not rows:
-            return {}
-        vault = await self._vault(rows[0][0], rows[0][1])
-        return opened(vault.open(_NICKNAMES, rows[0][2]), dict[str, str])
+        rows = await self._driver.read("SELECT id, wrapped_key FROM customers WHERE id = ?", (customer,))
+        return await read_nicknames(self._driver, customer, await self._vault(rows[0][0], rows[0][1])) if rows else {}
 
     async def remind_once(self, customer: str, grant_id: str, version: int, now: datetime) -> bool:
         """Whether this is the first time that she is reminded of the end of this version of the grant."""
@@ -128,11 +122,6 @@ class Disclosures(Cabinet):
         customer, wrapped_key, number, mark, sealed = row
         vault: CustomerVault = await self._vault(customer, wrapped_key)
         return LedgerLine(number, opened(vault.open(f"{_CONTEXT} {mark}", sealed), Disclosed))
-
-
-def nicknamed(accounts: Sequence[LinkedAccount], names: Mapping[str, str]) -> tuple[LinkedAccount, ...]:
-    """The accounts under her own names, where she gave some."""
-    return tuple(msgspec.structs.replace(account, name=names[account.ref]) if account.ref in names else account for account in accounts)
 
 
 def mark_of(salt: bytes) -> int:

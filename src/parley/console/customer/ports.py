@@ -103,7 +103,8 @@ class House:
     """The house behind the page.
 
     `receipt`: the text of her receipt for a log entry, None for every other entry. `consent_record`: the signed record (JSON) of one version
-    of a grant. `title`: a platform's name for people. `admits`: whether this client address may begin another ceremony now.
+    of a grant. `titles`: what customers call the platforms; one that is missing goes by its registered name. `admits`: whether this client
+    address may begin another ceremony now.
     """
 
     records: PageRecords
@@ -112,7 +113,7 @@ class House:
     keeper: GrantKeeper
     receipt: Callable[[str, int], Awaitable[str | None]]
     consent_record: Callable[[Grant], Awaitable[bytes]]
-    title: Callable[[str], str]
+    titles: Callable[[], Awaitable[Mapping[str, str]]]
     log_vkey: str
     admits: Callable[[str], bool]
     clock: Callable[[], datetime]

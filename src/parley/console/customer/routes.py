@@ -129,7 +129,7 @@ class _Doors:
             accounts = await records.bank_accounts(sign_in.customer)
             standing = [grant.id for grant in grants if grant.state.stands]
             spent = await records.spent(standing, now.astimezone(UTC).date())
-            platforms = platform_views(grants, lines, accounts, spent, self._house.title, now)
+            platforms = platform_views(grants, lines, accounts, spent, await self._title(), now)
             return self._page("overview.html", request, sign_in, at="consents", platforms=platforms, releases=len(lines))
 
         return await self._hers(request, work)
@@ -139,7 +139,7 @@ class _Doors:
             before = number_in(request.query_params.get("before", ""))
             await self._house.flush()
             lines = await self._house.records.disclosures_of(sign_in.customer, before=before, count=RELEASES_A_PAGE + 1)
-            shown = release_views(lines[:RELEASES_A_PAGE], self._house.title)
+            shown = release_views(lines[:RELEASES_A_PAGE], await self._title())
             older = shown[-1].number if len(lines) > RELEASES_A_PAGE else None
             return self._page(
                 "releases.html", request, sign_in, at="releases", releases=shown, older=older, newest=before is None, vkey=self._house.log_vkey
@@ -167,7 +167,7 @@ class _Doors:
             now = self._house.clock()
             names = {account.ref: account_words(account)[0] for account in await self._house.records.bank_accounts(sign_in.customer)}
             versions = [grant_view(each, names, None, now) for each in reversed(history)]
-            title = title_words(self._house.title(history[-1].platform), history[-1].platform)
+            title = title_words((await self._title())(history[-1].platform), history[-1].platform)
             return self._page("grant.html", request, sign_in, at="consents", versions=versions, title=title, text_hash=history[-1].text_hash)
 
         return await self._hers(request, work)
@@ -324,7 +324,7 @@ class _Doors:
                 nicknames=await records.nicknames(customer),
                 passkeys=await records.passkeys_of(customer),
                 sign_ins=await records.sign_ins_of(customer, now),
-                title=self._house.title,
+                title=await self._title(),
             )
             return attachment(told, "application/json", "my-consents.json")
 
@@ -332,7 +332,7 @@ class _Doors:
 
     async def export_csv(self, request: Request) -> Response:
         async def work(sign_in: SignIn) -> Response:
-            told = export_csv(await self._all_lines(sign_in.customer), self._house.title)
+            told = export_csv(await self._all_lines(sign_in.customer), await self._title())
             return attachment(told, "text/csv; charset=utf-8", "my-releases.csv")
 
         return await self._hers(request, work)
@@ -472,6 +472,11 @@ class _Doors:
         form = await read_form(request, self._settings.public_origin)
         check_csrf(sign_in.csrf, form.get("csrf", ""))
         return form
+
+    async def _title(self) -> Callable[[str], str]:
+        """What customers call a platform, by its registered name."""
+        titles = await self._house.titles()
+        return lambda platform: titles.get(platform, platform)
 
     async def _all_lines(self, customer: str) -> tuple[LedgerLine, ...]:
         """Her whole ledger, newest first, up to LINES_COUNTED_MAX."""
