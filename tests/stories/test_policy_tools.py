@@ -11,6 +11,7 @@ import sys
 from base64 import b64encode
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
+from hashlib import sha256
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -505,3 +506,25 @@ def test_an_officer_sees_what_a_change_would_do_in_the_running_house(small_house
     figures = [line["value"] for line in answered["lines"]]
     for printed in (difference.stdout, difference.stderr, tried.stdout, tried.stderr):
         assert figures and not [figure for figure in figures if figure in printed]
+
+
+def test_a_house_whose_settings_name_a_pack_does_what_the_pack_says(tmp_path: Path) -> None:
+    """`policy_file = "fraud-alerts-only"`: the customer asks, reads the bank's reason, and the log keeps the refusal without her."""
+    house = RunningHouse(tmp_path / "house", 'policy_file = "fraud-alerts-only"\n').start()
+    try:
+
+        async def ask() -> dict[str, Any]:
+            async with house.visitor() as visitor:
+                await visitor.link_as(house.customer("grace"))
+                return await visitor.question("what's my balance?")
+
+        refused = run(ask())
+        assert (refused["outcome"], refused["code"]) == ("refused", "not_allowed")
+        assert refused["text"] == "Your bank only sends fraud warnings here. Please ask in its own app."
+        entry = next(each.facts for each in house.entries() if each.facts["k"] == "refusal")
+        assert (entry["code"], entry["basis"], entry["pol"]) == ("not_allowed", "bank_policy", load_policy(policy_place("fraud-alerts-only")).digest)
+        assert entry["rule"] == sha256(b"no-questions").hexdigest()[:16]
+        assert not {"customer", "grant", "c"} & entry.keys()
+        assert not [each for each in house.entries() if each.facts["k"] == "release"]
+    finally:
+        house.stop()

@@ -19,8 +19,6 @@ from parley.policy.solver import SolverFinding, SolverMissing, second_opinion
 from parley.policy.text import decoded
 
 ALLOWED_SHOWN_MAX = 40
-STEPS = 6
-"""How many there are, for the progress; parley.policy.load takes them."""
 
 
 class Row(msgspec.Struct, frozen=True):
@@ -58,12 +56,12 @@ def check_policy(named: str, *, whole_table: bool, ask_z3: bool, as_json: bool) 
     """0 where the policy would take effect. Raises PolicyRejected with the step's message where not, Unusable where z3 cannot agree."""
     console = Console(highlight=False)
     with Steps(quiet=as_json) as steps:
-        progress = steps.begin("Checking")
+        progress = steps.loading(named)
         done: list[Step] = []
 
         def tell(step: Step) -> None:
             done.append(step)
-            progress(len(done), STEPS)
+            progress(step)
 
         try:
             policy = opened(named, tell)
@@ -150,7 +148,7 @@ def uneven_lines(found: Iterable[Unevenness]) -> Iterator[tuple[str, ...]]:
     for each in found:
         allowed = "; ".join(f"{one.platform} by {', '.join(one.rules)}" for one in each.allowed)
         refused = "; ".join(f"{one.platform} by {', '.join(one.rules)} ({one.basis})" if one.rules else one.platform for one in each.refused)
-        treatment = allowed, refused or "none: other terms", ", ".join(each.unexplained)
+        treatment: tuple[str, ...] = (allowed, refused or "none: other terms", ", ".join(each.unexplained))
         alike.setdefault(treatment, {}).setdefault((DATA_WORDS[each.data], each.purpose), []).append(each.projection)
     for treatment, requests in alike.items():
         said = (f"{', '.join(dict.fromkeys(projections))} of {data}, for {purpose}" for (data, purpose), projections in requests.items())

@@ -43,7 +43,7 @@ class Report(msgspec.Struct, frozen=True):
 def show_difference(old: str, new: str, records: str | None, *, rows_max: int, as_json: bool) -> int:
     """0 where both decide alike, 3 where anything changes. `records` is their URL, None to count nobody. Raises PolicyRejected, Unusable."""
     with Steps(quiet=as_json) as steps:
-        policies = opened(old), opened(new)
+        policies = opened(old, steps.loading(old)), opened(new, steps.loading(new))
         found = difference(*policies)
         tallied = asyncio.run(count_touched(found, records, steps)) if records is not None else None
     if as_json:

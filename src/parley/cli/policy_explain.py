@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.text import Text
 
 from parley.cli.policy_cases import DATA_WORDS
-from parley.cli.policy_words import DELIVERY_WORDS, Unusable, opened, plain, print_json, says, table_of
+from parley.cli.policy_words import DELIVERY_WORDS, Steps, Unusable, opened, plain, print_json, says, table_of
 from parley.model.refusals import PlatformUnknown, PurposeForbidden, PurposeUnknown
 from parley.model.words import Assurance, Delivery, Projection, Purpose
 from parley.policy import Case, Data, Policy, Verdict, purpose_named
@@ -71,7 +71,9 @@ class Explanation(msgspec.Struct, frozen=True):
 
 def explain_decision(named: str, asked: Asked, *, as_json: bool) -> int:
     """0 where the policy allows the request to a linked customer, 3 where it does not. Raises PolicyRejected, Unusable."""
-    explanation = explained(opened(named), asked)
+    with Steps(quiet=as_json) as steps:
+        policy = opened(named, steps.loading(named))
+    explanation = explained(policy, asked)
     if as_json:
         print_json(explanation)
     else:

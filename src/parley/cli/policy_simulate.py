@@ -80,7 +80,7 @@ def show_simulation(named: str, data: Path, drop: tuple[str, ...], *, rows_max: 
     """0 where all that left would leave again, 3 where some of it would not. Raises PolicyRejected, Unusable."""
     dropped = tuple(projection_named(each) for each in drop)
     with Steps(quiet=as_json) as steps:
-        policy = opened(named)
+        policy = opened(named, steps.loading(named))
         report = simulated(policy, read_history(data, steps), dropped)
     if as_json:
         print_json(report)

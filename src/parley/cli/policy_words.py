@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable
+from itertools import count
 
 import msgspec
 from rich.console import Console
@@ -20,6 +21,8 @@ DELIVERY_WORDS = {
     Delivery.MASKED: "with figures partly hidden",
     Delivery.INLINE: "readable in the chat",
 }
+LOAD_STEPS = 6
+"""How many parley.policy.load takes, for the progress."""
 NO_RULE = "refused: no rule permits it"
 
 
@@ -97,6 +100,12 @@ class Steps:
 
     def __exit__(self, *_: object) -> None:
         self._progress.__exit__(None, None, None)
+
+    def loading(self, named: str) -> Callable[[Step], None]:
+        """A line of progress for a policy that is being loaded: call what is returned after each step."""
+        taken = count(1)
+        progress = self.begin(f"Checking {plain(named)}")
+        return lambda _: progress(next(taken), LOAD_STEPS)
 
     def begin(self, what: str) -> Callable[[int, int], None]:
         """A new line of progress; call what is returned with (done, total)."""
