@@ -297,7 +297,7 @@ def test_pause_resume_stop_with_the_keyboard_alone(watch: Callable[..., Watched]
     page.locator(".past summary").click()
     page.get_by_role("link", name="History and signed record").first.click()
     versions = page.get_by_role("heading", name=re.compile("^Version [0-9]")).all_inner_texts()
-    assert [each.split(": ")[1] for each in versions] == ["Stopped", "May ask", "Paused", "May ask"]
+    assert [each.split(": ")[1] for each in versions] == ["Stopped", "May ask, then replaced", "Paused, then replaced", "May ask, then replaced"]
     seen.picture("history")
     seen.open("/")
     assert ask(page, "what's my balance?").locator(".lines div").count() == 0

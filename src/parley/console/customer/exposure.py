@@ -8,17 +8,26 @@ from types import MappingProxyType
 
 from parley.model.customers import Disclosed
 
-BALANCES, TRANSACTIONS, MERCHANTS, YES_OR_NO, OTHER = "balances", "transactions", "merchants", "yes-or-no answers", "other answers"
+BALANCES, ROUGH, TRANSACTIONS, MERCHANTS = "balances", "rough balances", "transactions", "merchants"
+YES_OR_NO, OTHER = "yes-or-no answers", "other answers"
 ALWAYS = (BALANCES, MERCHANTS)
 """Said even when there were none: that nothing was learned is what she wants to know."""
 
 _ONE = MappingProxyType(
-    {BALANCES: "balance", TRANSACTIONS: "transaction", MERCHANTS: "merchant", YES_OR_NO: "yes-or-no answer", OTHER: "other answer"}
+    {
+        BALANCES: "balance",
+        ROUGH: "rough balance",
+        TRANSACTIONS: "transaction",
+        MERCHANTS: "merchant",
+        YES_OR_NO: "yes-or-no answer",
+        OTHER: "other answer",
+    }
 )
 _TOLD: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {
         "afford.yesno": (YES_OR_NO,),
         "balance.available": (BALANCES,),
+        "balance.band": (ROUGH,),
         "transactions.amount": (TRANSACTIONS,),
         "transactions.merchant_and_amount": (TRANSACTIONS, MERCHANTS),
     }
@@ -32,7 +41,7 @@ def learned(told: Iterable[Disclosed]) -> tuple[tuple[str, int], ...]:
     for each in told:
         for kind in _TOLD.get(each.projection.value, (OTHER,)):
             counted[kind] += each.records if kind is not OTHER and kind is not YES_OR_NO else 1
-    kinds = (BALANCES, TRANSACTIONS, MERCHANTS, YES_OR_NO, OTHER)
+    kinds = (BALANCES, ROUGH, TRANSACTIONS, MERCHANTS, YES_OR_NO, OTHER)
     return tuple((kind, counted[kind]) for kind in kinds if counted[kind] or kind in ALWAYS)
 
 
