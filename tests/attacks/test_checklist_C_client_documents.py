@@ -21,7 +21,13 @@ from parley.authorization.server.client_documents import (
     redirect_matches,
 )
 from parley.authorization.server.fetch import GuardedFetcher
+from parley.authorization.server.mcp import DocumentedClients
+from parley.model.clients import Client
+from parley.store import Records
+from tests.fakes.consent import approval_of
+from tests.fakes.profiles import ProfilesHouse, query_of
 from tests.fakes.tls_host import HOST, PUBLIC, TlsHost, answer
+from tests.fixtures_postgres import RecordsBench
 
 ID = f"https://{HOST}/client.json"
 CALLBACK = f"https://{HOST}/callback"
@@ -215,3 +221,78 @@ def test_C8_an_id_that_is_no_listed_document_is_not_fetched(tmp_path: Path, clie
 
 def test_C9_a_year_of_caching_is_an_hour() -> None:
     assert timedelta(hours=1) >= KEPT_FOR_MAX
+
+
+# As clients of the authorization server.
+
+
+class Registered:
+    """No client is registered by the bank."""
+
+    async def find_client(self, client_id: str) -> Client | None:
+        return None
+
+
+def with_documents(tmp_path: Path, bench: RecordsBench, story: Callable[[ProfilesHouse, str, TlsHost], Awaitable[None]]) -> None:
+    async def whole(records: Records) -> None:
+        async def look_up(host: str) -> list[str]:
+            return [PUBLIC]
+
+        async with TlsHost(tmp_path) as host:
+            fetcher = GuardedFetcher([HOST], lambda: bench.now, tls=host.trust, look_up=look_up, dial=host.dial)
+            documented = DocumentedClients(Registered(), ClientDocuments(fetcher, lambda: bench.now), {HOST: "assistant-by-document"})
+            house = ProfilesHouse(bench, records, documented)
+            customer = await house.settle()
+            host.play = answer(document(), cache_control="max-age=0")
+            await story(house, customer, host)
+            assert house.faults == []
+
+    bench.run(whole)
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> RecordsBench:
+    return RecordsBench(f"sqlite:///{tmp_path / 'data' / 'records.db'}", tmp_path / "keys")
+
+
+def test_C9_a_client_by_document_is_unverified_and_its_host_is_shown(tmp_path: Path, bench: RecordsBench) -> None:
+    async def story(house: ProfilesHouse, customer: str, host: TlsHost) -> None:
+        client = await house.assistants.gate.named(ID)
+        assert client is not None
+        assert (client.verified, client.host, client.platform, client.asker.verified) == (False, HOST, "assistant-by-document", False)
+        tokens = await house.tokens(house.assistants, customer, ID, redirect_uri=CALLBACK)
+        assert await house.opens(house.assistants, tokens["access_token"]) is not None
+
+    with_documents(tmp_path, bench, story)
+
+
+def test_C9_a_document_that_changes_between_display_and_approval_gets_nothing(tmp_path: Path, bench: RecordsBench) -> None:
+    async def story(house: ProfilesHouse, customer: str, host: TlsHost) -> None:
+        client = await house.assistants.gate.named(ID)
+        assert client is not None
+        reference_hash, _, request = await house.assistants.requests.read(house.asked(ID, redirect_uri=CALLBACK), client)
+        await house.records.add_request(reference_hash, request)
+        host.play = answer(document(redirect_uris=[CALLBACK, f"https://{HOST}/other"]), cache_control="max-age=0")
+        address = await house.ending.allowed(approval_of(request.errand, request.errand.conversation, customer=customer, decided_at=bench.now))
+        assert query_of(address or "")["error"] == "access_denied"
+
+    with_documents(tmp_path, bench, story)
+
+
+def test_C9_where_the_document_is_gone_or_its_host_unlisted_the_client_is_nobody(tmp_path: Path, bench: RecordsBench) -> None:
+    async def story(house: ProfilesHouse, customer: str, host: TlsHost) -> None:
+        tokens = await house.tokens(house.assistants, customer, ID, redirect_uri=CALLBACK)
+        host.play = answer(b"{}", "404 Not Found")
+        answered = await house.renew(house.assistants, ID, tokens["refresh_token"])
+        assert (answered.status, answered.json["error"]) == (401, "invalid_client")
+        assert await house.assistants.gate.named("https://unlisted.example/client.json") is None
+
+    with_documents(tmp_path, bench, story)
+
+
+def test_C3_a_client_by_document_is_no_client_at_any_other_profile(tmp_path: Path, bench: RecordsBench) -> None:
+    async def story(house: ProfilesHouse, customer: str, host: TlsHost) -> None:
+        for server in (house.alexa, house.google, house.fapi):
+            assert await server.gate.named(ID) is None
+
+    with_documents(tmp_path, bench, story)

@@ -12,7 +12,7 @@ from parley.authorization.server.errors import OAuthError
 from parley.authorization.server.link import LinkTokens
 from parley.model.refusals import ForgedMessage, NotLinked
 from parley.model.stages import Envelope
-from tests.fakes.oauth_house import ASSISTANT, PUBLIC, REDIRECTS, SECRET, VERIFIER, OAuthHouse, challenge_of, random_token, told
+from tests.fakes.profiles import ASSISTANT, PUBLIC, REDIRECTS, SECRET, VERIFIER, ProfilesHouse, challenge_of, random_token, told
 from tests.fixtures_postgres import RecordsBench
 
 
@@ -23,7 +23,7 @@ def sqlite_bench(tmp_path: Path) -> RecordsBench:
 
 
 def test_an_assistant_gets_tokens_and_renews_them(bench_of_records: RecordsBench) -> None:
-    async def story(house: OAuthHouse, customer: str) -> None:
+    async def story(house: ProfilesHouse, customer: str) -> None:
         tokens = await house.tokens(house.assistants, customer, ASSISTANT, scope="balance:read", resource=f"{PUBLIC}/mcp")
         assert (tokens["token_type"], tokens["expires_in"], tokens["scope"]) == ("Bearer", 300, "balance:read")
         opened = await house.opens(house.assistants, tokens["access_token"])
@@ -37,7 +37,7 @@ def test_an_assistant_gets_tokens_and_renews_them(bench_of_records: RecordsBench
 
 
 def test_C3_a_code_of_one_profile_is_nothing_at_another(sqlite_bench: RecordsBench) -> None:
-    async def story(house: OAuthHouse, customer: str) -> None:
+    async def story(house: ProfilesHouse, customer: str) -> None:
         for made_at, name in ((house.assistants, ASSISTANT), (house.alexa, "alexa"), (house.google, "google")):
             for shown_at in (house.assistants, house.alexa, house.google):
                 if made_at is shown_at:
@@ -52,7 +52,7 @@ def test_C3_a_code_of_one_profile_is_nothing_at_another(sqlite_bench: RecordsBen
 
 
 def test_C3_a_code_of_one_profile_is_nothing_at_the_partners_server_either(sqlite_bench: RecordsBench) -> None:
-    async def story(house: OAuthHouse, customer: str) -> None:
+    async def story(house: ProfilesHouse, customer: str) -> None:
         code = await house.allow(house.assistants, customer, ASSISTANT)
         fields = {"grant_type": "authorization_code", "code": code, "client_id": ASSISTANT, "redirect_uri": REDIRECTS[ASSISTANT]}
         answer = await house.post("/fapi/token", {**fields, "code_verifier": VERIFIER})
@@ -62,7 +62,7 @@ def test_C3_a_code_of_one_profile_is_nothing_at_the_partners_server_either(sqlit
 
 
 def test_C3_another_client_cannot_use_a_code(sqlite_bench: RecordsBench) -> None:
-    async def story(house: OAuthHouse, customer: str) -> None:
+    async def story(house: ProfilesHouse, customer: str) -> None:
         code = await house.allow(house.assistants, customer, ASSISTANT)
         stolen = await house.exchange(house.assistants, "other-assistant", code, redirect_uri=REDIRECTS[ASSISTANT])
         assert stolen.json["error"] == "invalid_grant"
@@ -84,7 +84,7 @@ def test_C3_another_client_cannot_use_a_code(sqlite_bench: RecordsBench) -> None
 def test_C3_a_code_injected_by_somebody_without_the_verifier_or_address_is_nothing(
     sqlite_bench: RecordsBench, changes: dict[str, str | None]
 ) -> None:
-    async def story(house: OAuthHouse, customer: str) -> None:
+    async def story(house: ProfilesHouse, customer: str) -> None:
         code = await house.allow(house.assistants, customer, ASSISTANT)
         assert (await house.exchange(house.assistants, ASSISTANT, code, **changes)).json["error"] == "invalid_grant"
 
@@ -92,7 +92,7 @@ def test_C3_a_code_injected_by_somebody_without_the_verifier_or_address_is_nothi
 
 
 def test_C6_a_token_of_one_profile_opens_no_other_resource(sqlite_bench: RecordsBench) -> None:
-    async def story(house: OAuthHouse, customer: str) -> None:
+    async def story(house: ProfilesHouse, customer: str) -> None:
         made = {server: (await house.tokens(server, customer, name))["access_token"] for server, name in of(house)}
         for mine, token in made.items():
             for server in house.servers:
@@ -103,12 +103,12 @@ def test_C6_a_token_of_one_profile_opens_no_other_resource(sqlite_bench: Records
     told(sqlite_bench, story)
 
 
-def of(house: OAuthHouse) -> list[tuple[object, str]]:
+def of(house: ProfilesHouse) -> list[tuple[object, str]]:
     return [(house.assistants, ASSISTANT), (house.alexa, "alexa"), (house.google, "google")]
 
 
 def test_C6_a_refresh_token_is_no_access_token_and_the_other_way_round(sqlite_bench: RecordsBench) -> None:
-    async def story(house: OAuthHouse, customer: str) -> None:
+    async def story(house: ProfilesHouse, customer: str) -> None:
         tokens = await house.tokens(house.assistants, customer, ASSISTANT)
         assert await house.opens(house.assistants, tokens["refresh_token"]) is None
         assert (await house.renew(house.assistants, ASSISTANT, tokens["access_token"])).json["error"] == "invalid_grant"
@@ -132,7 +132,7 @@ def test_C6_a_refresh_token_is_no_access_token_and_the_other_way_round(sqlite_be
     ],
 )
 def test_C6_an_assistant_cannot_ask_for_less_protection(sqlite_bench: RecordsBench, changes: dict[str, str | None]) -> None:
-    async def story(house: OAuthHouse, customer: str) -> None:
+    async def story(house: ProfilesHouse, customer: str) -> None:
         with pytest.raises(OAuthError):
             await house.allow(house.assistants, customer, ASSISTANT, **changes)
 
@@ -141,7 +141,7 @@ def test_C6_an_assistant_cannot_ask_for_less_protection(sqlite_bench: RecordsBen
 
 @pytest.mark.parametrize("response_type", ["token", "id_token", "code token", "none", None])
 def test_C6_a_voice_platform_gets_no_implicit_flow(sqlite_bench: RecordsBench, response_type: str | None) -> None:
-    async def story(house: OAuthHouse, customer: str) -> None:
+    async def story(house: ProfilesHouse, customer: str) -> None:
         with pytest.raises(OAuthError, match="unsupported_response_type"):
             await house.allow(house.alexa, customer, "alexa", response_type=response_type)
 
@@ -152,7 +152,7 @@ def test_C6_a_voice_platform_gets_no_implicit_flow(sqlite_bench: RecordsBench, r
     "resource", ["https://gateway.example/api/v1", "https://gateway.example", "https://evil.example/mcp", "https://gateway.example/mcp/"]
 )
 def test_C11_a_request_for_another_resource_is_refused(sqlite_bench: RecordsBench, resource: str) -> None:
-    async def story(house: OAuthHouse, customer: str) -> None:
+    async def story(house: ProfilesHouse, customer: str) -> None:
         with pytest.raises(OAuthError, match="invalid_target"):
             await house.allow(house.assistants, customer, ASSISTANT, resource=resource)
         code = await house.allow(house.assistants, customer, ASSISTANT)
@@ -164,7 +164,7 @@ def test_C11_a_request_for_another_resource_is_refused(sqlite_bench: RecordsBenc
 
 
 def test_C11_the_grants_of_one_client_are_not_another_clients(sqlite_bench: RecordsBench) -> None:
-    async def story(house: OAuthHouse, customer: str) -> None:
+    async def story(house: ProfilesHouse, customer: str) -> None:
         mine = await house.tokens(house.assistants, customer, ASSISTANT)
         theirs = await house.tokens(house.assistants, customer, "other-assistant", redirect_uri=REDIRECTS["other-assistant"])
         one, other = await house.opens(house.assistants, mine["access_token"]), await house.opens(house.assistants, theirs["access_token"])
@@ -180,7 +180,7 @@ def test_C11_the_grants_of_one_client_are_not_another_clients(sqlite_bench: Reco
 
 
 def test_C24_a_scope_that_means_advertising_is_refused_and_noted(sqlite_bench: RecordsBench) -> None:
-    async def story(house: OAuthHouse, customer: str) -> None:
+    async def story(house: ProfilesHouse, customer: str) -> None:
         for scope in ("dpv:Advertising", "advertising:read", "balance:read marketing", "dpv:SellDataToThirdParties"):
             with pytest.raises(OAuthError, match="invalid_scope"):
                 await house.allow(house.assistants, customer, ASSISTANT, scope=scope)
@@ -193,7 +193,7 @@ def test_C24_a_scope_that_means_advertising_is_refused_and_noted(sqlite_bench: R
 
 @pytest.mark.parametrize("scope", ["balance:read  transactions:read", "openid", "offline_access", "BALANCE:READ", "balance:read\tx", "*"])
 def test_C11_no_scope_beyond_the_list_can_be_asked_for(sqlite_bench: RecordsBench, scope: str) -> None:
-    async def story(house: OAuthHouse, customer: str) -> None:
+    async def story(house: ProfilesHouse, customer: str) -> None:
         with pytest.raises(OAuthError, match="invalid_scope"):
             await house.allow(house.assistants, customer, ASSISTANT, scope=scope)
 
@@ -204,7 +204,7 @@ def test_C11_no_scope_beyond_the_list_can_be_asked_for(sqlite_bench: RecordsBenc
 
 
 def test_C19_of_many_renewals_at_once_one_succeeds_or_the_family_dies(bench_of_records: RecordsBench) -> None:
-    async def story(house: OAuthHouse, customer: str) -> None:
+    async def story(house: ProfilesHouse, customer: str) -> None:
         tokens = await house.tokens(house.assistants, customer, ASSISTANT)
         answers = await asyncio.gather(*(house.renew(house.assistants, ASSISTANT, tokens["refresh_token"]) for _ in range(16)))
         won = [answer.json for answer in answers if answer.status == 200]
@@ -217,7 +217,7 @@ def test_C19_of_many_renewals_at_once_one_succeeds_or_the_family_dies(bench_of_r
 
 
 def test_B7_a_rotated_refresh_token_that_comes_back_ends_the_whole_family(bench_of_records: RecordsBench) -> None:
-    async def story(house: OAuthHouse, customer: str) -> None:
+    async def story(house: ProfilesHouse, customer: str) -> None:
         first = await house.tokens(house.assistants, customer, ASSISTANT)
         second = (await house.renew(house.assistants, ASSISTANT, first["refresh_token"])).json
         third = (await house.renew(house.assistants, ASSISTANT, second["refresh_token"])).json
@@ -232,8 +232,8 @@ def test_C5_what_was_used_once_is_used_for_every_process(bench_of_records: Recor
     """Two gateways share the records; so does one that was restarted."""
     bench = bench_of_records
 
-    async def story(house: OAuthHouse, customer: str) -> None:
-        other = OAuthHouse(bench, await bench.second())
+    async def story(house: ProfilesHouse, customer: str) -> None:
+        other = ProfilesHouse(bench, await bench.second())
         code = await house.allow(house.assistants, customer, ASSISTANT)
         first = (await house.exchange(house.assistants, ASSISTANT, code)).json
         assert (await other.exchange(other.assistants, ASSISTANT, code)).json["error"] == "invalid_grant"
@@ -248,7 +248,7 @@ def test_C5_what_was_used_once_is_used_for_every_process(bench_of_records: Recor
 
 
 def test_B9_no_token_outlives_the_consent(sqlite_bench: RecordsBench) -> None:
-    async def story(house: OAuthHouse, customer: str) -> None:
+    async def story(house: ProfilesHouse, customer: str) -> None:
         tokens = await house.tokens(house.assistants, customer, ASSISTANT)
         for _ in range(3):
             sqlite_bench.now += timedelta(days=29)
@@ -263,7 +263,7 @@ def test_B9_no_token_outlives_the_consent(sqlite_bench: RecordsBench) -> None:
 
 @pytest.mark.parametrize(("server", "name", "seconds"), [("assistants", ASSISTANT, 300), ("alexa", "alexa", 3600)])
 def test_B9_an_access_token_lives_for_its_minutes(sqlite_bench: RecordsBench, server: str, name: str, seconds: int) -> None:
-    async def story(house: OAuthHouse, customer: str) -> None:
+    async def story(house: ProfilesHouse, customer: str) -> None:
         profile = getattr(house, server)
         tokens = await house.tokens(profile, customer, name)
         sqlite_bench.now += timedelta(seconds=seconds - 1)
@@ -275,7 +275,7 @@ def test_B9_an_access_token_lives_for_its_minutes(sqlite_bench: RecordsBench, se
 
 
 def test_B10_after_the_customers_stop_no_token_opens_or_renews_anything(bench_of_records: RecordsBench) -> None:
-    async def story(house: OAuthHouse, customer: str) -> None:
+    async def story(house: ProfilesHouse, customer: str) -> None:
         for server, name in of(house):
             tokens = await house.tokens(server, customer, name)  # type: ignore[arg-type]
             opened = await house.opens(server, tokens["access_token"])  # type: ignore[arg-type]
@@ -303,7 +303,7 @@ def envelope(signature: str = "good") -> Envelope:
 
 
 def test_C6_a_link_token_is_worth_nothing_without_the_platforms_own_proof(sqlite_bench: RecordsBench) -> None:
-    async def story(house: OAuthHouse, customer: str) -> None:
+    async def story(house: ProfilesHouse, customer: str) -> None:
         alexa = (await house.tokens(house.alexa, customer, "alexa", scope="link"))["access_token"]
         google = (await house.tokens(house.google, customer, "google"))["access_token"]
         assistant = (await house.tokens(house.assistants, customer, ASSISTANT))["access_token"]
@@ -325,7 +325,7 @@ def test_C6_a_link_token_is_worth_nothing_without_the_platforms_own_proof(sqlite
 
 
 def test_B11_a_voice_platform_proves_itself_by_its_secret_in_either_place_and_once(sqlite_bench: RecordsBench) -> None:
-    async def story(house: OAuthHouse, customer: str) -> None:
+    async def story(house: ProfilesHouse, customer: str) -> None:
         async def send(code: str, basic: tuple[str, str] | None, **more: str) -> int:
             fields = {"grant_type": "authorization_code", "code": code, "redirect_uri": REDIRECTS["alexa"], "code_verifier": VERIFIER, **more}
             return (await house.post("/linking/alexa/token", fields, basic=basic)).status
@@ -351,7 +351,7 @@ def test_B11_a_voice_platform_proves_itself_by_its_secret_in_either_place_and_on
 
 
 def test_C3_where_a_platform_began_with_pkce_it_is_held_to_it_and_where_not_a_verifier_is_refused(sqlite_bench: RecordsBench) -> None:
-    async def story(house: OAuthHouse, customer: str) -> None:
+    async def story(house: ProfilesHouse, customer: str) -> None:
         with_pkce = await house.allow(house.alexa, customer, "alexa")
         assert (await house.exchange(house.alexa, "alexa", with_pkce, code_verifier=None)).json["error"] == "invalid_grant"
         without = await house.allow(house.alexa, customer, "alexa", code_challenge=None, code_challenge_method=None)
@@ -365,7 +365,7 @@ def test_C3_where_a_platform_began_with_pkce_it_is_held_to_it_and_where_not_a_ve
 
 
 def test_A25_a_voice_platform_may_renew_twice_with_one_token_for_answers_get_lost(sqlite_bench: RecordsBench) -> None:
-    async def story(house: OAuthHouse, customer: str) -> None:
+    async def story(house: ProfilesHouse, customer: str) -> None:
         tokens = await house.tokens(house.alexa, customer, "alexa")
         for _ in range(2):
             renewed = (await house.renew(house.alexa, "alexa", tokens["refresh_token"])).json
@@ -388,7 +388,7 @@ def test_A25_a_voice_platform_may_renew_twice_with_one_token_for_answers_get_los
     ],
 )
 def test_B6_a_voice_platform_is_answered_at_its_registered_addresses_only(sqlite_bench: RecordsBench, uri: str) -> None:
-    async def story(house: OAuthHouse, customer: str) -> None:
+    async def story(house: ProfilesHouse, customer: str) -> None:
         with pytest.raises(OAuthError):
             await house.allow(house.alexa, customer, "alexa", redirect_uri=uri)
 
@@ -396,7 +396,7 @@ def test_B6_a_voice_platform_is_answered_at_its_registered_addresses_only(sqlite
 
 
 def test_B6_an_assistant_on_the_customers_own_computer_may_choose_its_port(sqlite_bench: RecordsBench) -> None:
-    async def story(house: OAuthHouse, customer: str) -> None:
+    async def story(house: ProfilesHouse, customer: str) -> None:
         assert await house.allow(house.assistants, customer, ASSISTANT, redirect_uri="http://127.0.0.1:51234/callback")
         for uri in (
             "http://127.0.0.1:51234/other",
@@ -415,12 +415,12 @@ def test_C13_an_authorization_of_one_bank_is_nothing_at_anothers(sqlite_bench: R
     folder = tmp_path_factory.mktemp("another-bank")
     other_bench = RecordsBench(f"sqlite:///{folder / 'data' / 'records.db'}", folder / "keys")
 
-    async def story(house: OAuthHouse, customer: str) -> None:
+    async def story(house: ProfilesHouse, customer: str) -> None:
         tokens = await house.tokens(house.assistants, customer, ASSISTANT)
         code = await house.allow(house.assistants, customer, ASSISTANT)
         records = await other_bench.open()
         try:
-            other = OAuthHouse(other_bench, records)
+            other = ProfilesHouse(other_bench, records)
             await other.settle()
             assert await other.opens(other.assistants, tokens["access_token"]) is None
             assert (await other.exchange(other.assistants, ASSISTANT, code)).json["error"] == "invalid_grant"
