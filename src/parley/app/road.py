@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import secrets
+import os
 import time
 from collections.abc import Mapping
 
@@ -35,7 +35,7 @@ def road(frame: Frame, bank_clients: Mapping[str, BankClient]) -> House:
         verifier=Verifier(frame.vkey),
         policy=frame.policy,
         clock=frame.clock,
-        random_bytes=secrets.token_bytes,
+        random_bytes=os.urandom,
         time_zone=frame.settings.zone,
         timer=time.perf_counter,
         noted=frame.ledger.released,

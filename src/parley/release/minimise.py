@@ -94,7 +94,8 @@ def ruled_rows(
 def one_line(text: str) -> str:
     """A stranger's name as one short visible line: no line breaks, nothing that turns the reading direction and so a figure around."""
     if len(text) <= NAME_CHARACTERS_MAX and text.isascii() and text.isprintable():
-        return " ".join(text.split())  # Nothing to hide in: most names, without a look at each letter.
+        # Nothing to hide in: most names, without a look at each letter.
+        return text if "  " not in text and text.strip() == text else " ".join(text.split())
     visible = "".join(" " if category(sign) in UNSEEN else sign for sign in text[: NAME_CHARACTERS_MAX * 4])
     short = " ".join(visible.split())
     return short if len(short) <= NAME_CHARACTERS_MAX else short[: NAME_CHARACTERS_MAX - 1].rstrip() + "…"

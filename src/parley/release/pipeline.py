@@ -106,29 +106,31 @@ async def release(envelope: Envelope, channel: Channel, house: House) -> Release
         case = await house.records.open_case(question)
         laps.mark("case")
         # 3. What is asked, and for which purpose? Only words on closed lists go on from here.
-        request = request_from(question, case, policy, house)
+        now = house.clock()
+        request = request_from(question, case, policy, house, now)
         laps.mark("understand")
         # 4. Did the customer agree to all of it?
-        permission = check_consent(request, case.grants, house.clock())
+        permission = check_consent(request, case.grants, now)
         # 5. Does the bank allow it, how far, and how delivered? Then charge the grant's budget, so that a repeat gets nothing.
         ruling = rule(permission, policy)
         house.guard.check(question.platform, request.purpose, policy.digest)
-        await house.records.claim(question, permission.grant, day=house.clock().astimezone(UTC).date(), rows=charge(ruling))
+        await house.records.claim(question, permission.grant, day=now.astimezone(UTC).date(), rows=charge(ruling))
         laps.mark("rule")
         # 6. Ask the bank for the ruled fields of the permitted accounts, and for no others.
         vault = vault_of(case)
-        order = order_from(ruling, case, house)
+        order = order_from(ruling, case, house, now)
         bank = bank_of(case, house)
         statement = await bank.fetch(await house.credentials.credential(case), order)
         laps.mark("bank")
         # 7. Drop what was not ruled; let the offering put the rest into words.
-        disclosure = minimise(statement, order, ruling, house.offerings[request.offering], today(house), house.marks)
+        now = house.clock()
+        disclosure = minimise(statement, order, ruling, house.offerings[request.offering], today(house, now), house.marks)
         # 8. Record it and wait until that is durable. The notary compares the grant's version as it commits. The release checks its own
         #    proof as it is built, so an unproven one never exists.
-        sealed = seal_entry(disclosure, vault, house.random_bytes(NONCE_BYTES), house.clock())
+        sealed = seal_entry(disclosure, vault, house.random_bytes(NONCE_BYTES), now)
         grant = permission.grant
         laps.mark("minimise")
-        check_still_live(grant, house.clock())
+        check_still_live(grant, now)
         house.guard.check(question.platform, request.purpose, policy.digest)
         inclusion = await house.log.record(sealed.entry, sealed.side, handle=grant.handle, version=grant.version)
         released = Release(question, sealed, inclusion, house.verifier)
@@ -181,20 +183,20 @@ async def decline(question: Question | None, reason: Reason, policy: Policy, hou
     return Declined(question, reason, laps.ms)
 
 
-def request_from(question: Question, case: CaseFile, policy: Policy, house: House) -> Request:
+def request_from(question: Question, case: CaseFile, policy: Policy, house: House, now: datetime) -> Request:
     """Asks for the least that both customer and bank let pass, where there is anything that both do.
 
     Raises PurposeUnknown, PurposeForbidden, NotLinked, NotUnderstood or OfferingUnknown, in this order."""
     named = purpose_named(question.purpose_named) if question.purpose_named is not None else None
     understood = house.understanding.understand(
-        question.text, offerings=house.cards, nicknames=[each.name for each in case.accounts], today=today(house)
+        question.text, offerings=house.cards, nicknames=[each.name for each in case.accounts], today=today(house, now)
     )
     if case.customer is None:
         raise not_linked(understood.offering)
     offering = house.offerings.get(understood.offering)
     if offering is None:
         raise OfferingUnknown()
-    granted = frozenset(each for grant in grants_in_force(case, house) for each in grant.projections)
+    granted = frozenset(each for grant in grants_in_force(case, now) for each in grant.projections)
     purpose = named or offering.purpose
     need = offering.needs(understood.slots, granted & policy.permitted(question.platform, question.channel, purpose) or granted)
     return Request(
@@ -212,9 +214,8 @@ def request_from(question: Question, case: CaseFile, policy: Policy, house: Hous
     )
 
 
-def grants_in_force(case: CaseFile, house: House) -> tuple[Grant, ...]:
+def grants_in_force(case: CaseFile, now: datetime) -> tuple[Grant, ...]:
     """The live grants; where none is left all of them, so that the customer hears what became of hers."""
-    now = house.clock()
     return tuple(each for each in case.grants if is_live(each, now)) or case.grants
 
 
@@ -240,7 +241,7 @@ def accounts_wanted(understood: Understood, case: CaseFile) -> tuple[str, ...]:
     return by_name or by_kind
 
 
-def order_from(ruling: Ruling, case: CaseFile, house: House) -> Order:
+def order_from(ruling: Ruling, case: CaseFile, house: House, now: datetime) -> Order:
     """What the bank is asked for: the ruled fields of the permitted accounts, no further back than requested, no more rows than ruled.
 
     The days count from our own clock: a platform that says when a question was asked could otherwise reach back as far as it likes.
@@ -250,8 +251,7 @@ def order_from(ruling: Ruling, case: CaseFile, house: House) -> Order:
     accounts = tuple(each for each in case.accounts if each.ref in permission.accounts)
     if {each.ref for each in accounts} != set(permission.accounts):
         raise NoSuitableAccount("a granted account is no longer linked")
-    now = house.clock()
-    until = max(now.astimezone(UTC).date(), now.astimezone(house.time_zone).date())
+    until = max(now.astimezone(UTC).date(), today(house, now))
     return Order(
         accounts=accounts,
         fields=ruling.fields,
@@ -275,9 +275,9 @@ def charge(ruling: Ruling) -> int:
     return ruling.rows_max if ruling.permission.request.projection.reads_transactions else 0
 
 
-def today(house: House) -> date:
+def today(house: House, now: datetime) -> date:
     """The date in the bank's time zone, by our own clock and not by what a platform says."""
-    return house.clock().astimezone(house.time_zone).date()
+    return now.astimezone(house.time_zone).date()
 
 
 def vault_of(case: CaseFile) -> Vault:
