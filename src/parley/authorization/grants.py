@@ -6,6 +6,7 @@ Order when giving: the log first, then the records. A crash in between leaves an
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from datetime import datetime, timedelta
 from typing import Protocol
 
@@ -16,7 +17,7 @@ from parley.authorization.ports import LinkRecords
 from parley.authorization.withdrawal import EndingRecords, GrantLog, Withdrawals
 from parley.model.grants import Grant, GrantState
 from parley.model.linking import Errand
-from parley.model.refusals import RecordsUnavailable
+from parley.model.refusals import GrantRevoked, RecordsUnavailable
 from parley.model.words import Purpose
 
 HANDLE_BYTES = 16
@@ -67,6 +68,13 @@ class GrantDesk(Withdrawals):
             raise RecordsUnavailable("the customer has no key")
         entry, side = self._seal(grant, "grant", vault)
         return (await self._log.open_grant(entry, side, handle=grant.handle, version=grant.version)).index
+
+    async def close_version(self, grant: Grant) -> None:
+        """Close a handle whose newest version never came to stand. Raises LogUnavailable; nothing can be released under it either way."""
+        over = msgspec.structs.replace(grant, state=GrantState.REVOKED)
+        entry, side = self._seal(over, "revoke", await self._records.vault_of(grant.customer))
+        with suppress(GrantRevoked):
+            await self._log.close_grant(entry, side, handle=grant.handle)
 
     def _grant(self, approval: Approval, purpose: Purpose) -> Grant:
         now = whole_milliseconds(approval.decided_at)

@@ -16,7 +16,7 @@ import msgspec
 
 from parley.authorization.consent_text import ConsentOffer, RenewalText, renewal_text
 from parley.consent import ends_at, is_live
-from parley.model.grants import GRANT_LIFETIME_MAX, Grant
+from parley.model.grants import GRANT_LIFETIME_MAX, Grant, GrantState
 from parley.model.ledger import LinkedAccount
 from parley.model.refusals import BadInput, GrantExpired, GrantRevoked, LogUnavailable
 
@@ -27,13 +27,16 @@ OPENINGS_MAX = 4
 class RenewalRecords(Protocol):
     async def find_grant(self, grant_id: str) -> Grant | None: ...
     async def bank_accounts(self, customer: str) -> tuple[LinkedAccount, ...]: ...
-    async def renew_grant(self, before: Grant, after: Grant) -> None:
-        """Raises RecordsConflict when `before` is active no longer."""
+    async def renew_grant(self, before: Grant, after: Grant) -> bool:
+        """False when `before` is active no longer."""
 
 
 class Opener(Protocol):
     async def open_version(self, grant: Grant) -> int:
         """Record this version in the log and open its handle there: the entry's index. Raises GrantRevoked, LogUnavailable."""
+
+    async def close_version(self, grant: Grant) -> None:
+        """Close its handle again, because this version never came to stand. Raises LogUnavailable."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,10 +90,25 @@ class RenewalDesk:
                 index = await self._opener.open_version(later)
             except GrantRevoked:
                 continue
-            renewed = msgspec.structs.replace(later, log_index=index)
-            await self._records.renew_grant(grant, renewed)
-            return renewed
+            return await self._stored(grant, msgspec.structs.replace(later, log_index=index))
         raise LogUnavailable("the log holds a much later version")
+
+    async def _stored(self, before: Grant, renewed: Grant) -> Grant:
+        """The records follow the log. Raises GrantExpired where she stopped it meanwhile; then the handle is closed again.
+
+        Where another page of hers was quicker, its version stands in the records and ours at the notary, so ours takes its place.
+        """
+        for _ in range(OPENINGS_MAX):
+            if await self._records.renew_grant(before, renewed):
+                return renewed
+            stands = await self._records.find_grant(before.id)
+            if stands is None or stands.state is not GrantState.ACTIVE:
+                await self._opener.close_version(renewed)
+                raise GrantExpired("it was ended while the page was open")
+            if stands.version >= renewed.version:
+                return stands
+            before = stands
+        raise LogUnavailable("the grant is being changed")
 
     async def _hers(self, customer: str, grant_id: str) -> Grant:
         grant = await self._records.find_grant(grant_id)
