@@ -12,13 +12,14 @@ from datetime import datetime
 from parley.console.officer.journal import Journal
 from parley.console.officer.ports import Looker, Policies, RuleRecords
 from parley.console.officer.roles import BaseMoved, DecidedAlready, FourEyes, NothingThere, PolicyUnfit, TooManyWait
-from parley.model.refusals import Fault, LogUnavailable
+from parley.model.refusals import Fault, LogUnavailable, PolicyChanged
 from parley.model.staff import Proposal, ProposalState, PulledSwitch, Scope, StaffMember, SwitchName
 from parley.model.strangers import clean
 from parley.model.words import Purpose
 from parley.policy import Policy, PolicyRejected
 from parley.policy.difference import Difference, difference
 
+CATCH_UP_TRIES, CATCH_UP_PAUSE_SECONDS = 60, 0.05
 WARM_MAX = 2
 """Newest proposals that every process loads ahead, so that an approval takes effect everywhere at once."""
 
@@ -47,6 +48,19 @@ class PolicyDesk:
         self._looker = looker
         self._announce = announce
         self._clock = clock
+
+    async def caught_up(self) -> None:
+        """Wait until this process follows the policy that is in force by now, so that nobody compares with one that another process replaced.
+
+        Raises PolicyChanged where that takes too long: the policy does not load here, and whoever runs the house must look.
+        """
+        for _ in range(CATCH_UP_TRIES):
+            with suppress(Fault, PolicyRejected):
+                await self._looker.look()
+            if (await self._records.standing()).version == self._policies.version:
+                return
+            await asyncio.sleep(CATCH_UP_PAUSE_SECONDS)
+        raise PolicyChanged("this process does not follow")
 
     async def propose(self, actor: StaffMember, sources: dict[str, bytes], note: str) -> Proposal:
         """Load, prove and keep it for others to decide on. Raises PolicyUnfit with file, rule and mend; TooManyWait."""

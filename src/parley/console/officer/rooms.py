@@ -113,6 +113,7 @@ class Rooms:
     # Policies.
 
     async def policy(self, visit: Visit) -> Response:
+        await self._desks.policy.caught_up()
         records = self._desks.records
         return self._pages.page(
             "policy.html",
@@ -133,15 +134,18 @@ class Rooms:
         return self._pages.page("version.html", visit=visit, found=found, texts=texts_of(found.sources))
 
     async def propose_form(self, visit: Visit) -> Response:
+        await self._desks.policy.caught_up()
         return self._pages.page("propose.html", visit=visit, texts=texts_of(self._policy.sources), megabytes=POLICY_BYTES_MAX // 1024 // 1024)
 
     async def propose(self, visit: Visit) -> Response:
+        await self._desks.policy.caught_up()
         # A form's lines end as no file's do; without this the same words would be another policy.
         sources = {name: visit.form.get(name, "").replace("\r\n", "\n").encode() for name in self._policy.sources}
         made = await self._desks.policy.propose(visit.staff, sources, visit.text("note", NOTE_CHARACTERS_MAX))
         return to(f"/officer/policy/proposals/{made.id}")
 
     async def proposal(self, visit: Visit) -> Response:
+        await self._desks.policy.caught_up()
         review = await self._desks.policy.review(visit.place["proposal"])
         changes = sorted(review.change.changes, key=importance)
         return self._pages.page(
@@ -158,6 +162,7 @@ class Rooms:
         )
 
     async def approve(self, visit: Visit) -> Response:
+        await self._desks.policy.caught_up()
         await self._desks.policy.approve(visit.staff, visit.place["proposal"])
         return to("/officer/policy")
 
