@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 SEED ?= 1
 AT_ONCE ?= 2
 
-.PHONY: help demo setup test check bench attack fuzz simulate crash lock docs debian clean
+.PHONY: help demo setup test check bench prove attack fuzz simulate crash lock docs debian clean
 
 help: ## Show what can be made
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -37,8 +37,17 @@ check: $(STAMP) ## Lint, types, import contracts, documentation
 	@$(BIN)/lint-imports
 	@$(BIN)/python -m pytest -q tests/contracts/test_documents.py
 
-bench: $(STAMP) ## The speed table, written to docs/performance.md
+$(VENV)/.bench: $(STAMP) requirements/bench.txt
+	@echo "Installing the policy engines to compare with …"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r requirements/bench.txt
+	@touch $@
+
+bench: $(VENV)/.bench ## The speed tables, written to docs/performance.md and docs/policy-speed.md
 	@$(BIN)/python -m bench
+	@$(BIN)/python -m bench.policy
+
+prove: $(STAMP) ## A million random requests: table, compiled rules and the Rust engine must agree
+	@PARLEY_PROVE_REQUESTS=1000000 $(BIN)/python -m pytest -s -n0 --timeout 36000 tests/contracts/test_policy_engines_agree.py
 
 attack: $(STAMP) ## Everything that must not work
 	@$(BIN)/python -m pytest tests/attacks
@@ -55,6 +64,7 @@ crash: $(STAMP) ## The long crash run: 1,000 kills
 lock: ## Write the hashed requirements anew (needs uv)
 	uv pip compile pyproject.toml -o requirements/runtime.txt --universal --python-version 3.11 --generate-hashes --custom-compile-command 'make lock' -q
 	uv pip compile pyproject.toml requirements/dev.in -o requirements/dev.txt --universal --python-version 3.11 --generate-hashes --custom-compile-command 'make lock' -q
+	uv pip compile requirements/bench.in -c requirements/dev.txt -o requirements/bench.txt --universal --python-version 3.11 --generate-hashes --custom-compile-command 'make lock' -q
 
 docs: $(STAMP) ## Write the pages that are made from code
 	@$(BIN)/python -m tests.make_docs

@@ -11,11 +11,14 @@ CHANNELS = ("web", "mcp", "messenger", "whatsapp", "alexa")
 RULES_PER_PLATFORM = 50
 
 
-def made_policy(rules: int, seed: int) -> dict[str, bytes]:
-    """The two files of a policy with this many rules, 50 to a platform: two permits to each forbid, conditions of several shapes."""
+def made_policy(rules: int, seed: int, *, plain: bool = False) -> dict[str, bytes]:
+    """The two files of a policy with this many rules, 50 to a platform: two permits to each forbid, conditions of several shapes.
+
+    `plain`: each condition reads one thing, so that every policy language can say it.
+    """
     chance = Random(seed)
     platforms = [f"platform-{number}" for number in range(max(1, rules // RULES_PER_PLATFORM))]
-    text = "\n".join(made_rule(number, platforms[number % len(platforms)], chance) for number in range(rules))
+    text = "\n".join(made_rule(number, platforms[number % len(platforms)], chance, plain) for number in range(rules))
     return {"policy.cedar": text.encode(), "particulars.toml": made_particulars(platforms, chance).encode()}
 
 
@@ -27,11 +30,11 @@ def made_particulars(platforms: Sequence[str], chance: Random) -> str:
     return "\n".join(lines)
 
 
-def made_rule(number: int, platform: str, chance: Random) -> str:
+def made_rule(number: int, platform: str, chance: Random, plain: bool) -> str:
     forbids = number % 3 == 2
     obligation = "" if forbids else f'@rows_max("{chance.randint(1, 100)}") @lookback_days_max("{chance.randint(0, 365)}")'
     projections = ", ".join(f'Action::"{each}"' for each in some(tuple(Projection), chance))
-    conditions = forbidding(chance) if forbids else permitting(chance)
+    conditions = forbidding(chance, plain) if forbids else permitting(chance)
     return (
         f'@id("rule-{number}") @reason("Rule {number} of a made policy.") {obligation}\n'
         f"{'forbid' if forbids else 'permit'} (principal == Platform::{quoted(platform)}, action in [{projections}], resource)\n"
@@ -52,7 +55,7 @@ def permitting(chance: Random) -> list[str]:
     return named
 
 
-def forbidding(chance: Random) -> list[str]:
+def forbidding(chance: Random, plain: bool) -> list[str]:
     """A forbid may say what it likes: unequal, not, or, and conditions on several things at once."""
     purpose, other = (quoted(each) for each in chance.sample(tuple(Purpose), 2))
     channel, second = (quoted(each) for each in chance.sample(CHANNELS, 2))
@@ -62,7 +65,7 @@ def forbidding(chance: Random) -> list[str]:
         f'(context.purpose == Purpose::{purpose} || context.channel == Channel::{channel}) && resource == Data::"account"',
         f"(context.channel == Channel::{channel} && context.purpose != Purpose::{purpose}) || Channel::{second} == context.channel",
     )
-    return [chance.choice(shapes)]
+    return [chance.choice(shapes[:2] if plain else shapes)]
 
 
 def some(values: Sequence[str], chance: Random) -> list[str]:

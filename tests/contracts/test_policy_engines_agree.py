@@ -11,6 +11,7 @@ from random import Random
 import cedarpy
 import pytest
 
+from bench import policy as speed
 from bench.policies import made_policy
 from parley.policy import Policy, load_policy
 from parley.policy.domain import WHATS, Case, widened
@@ -78,3 +79,12 @@ def test_the_whole_domain_agrees_where_nothing_is_left_out() -> None:
     ]
     for case, theirs in zip(everything, policy.judge.opinions(everything[0][0], everything), strict=True):
         assert theirs == expected(policy.table.get(Case(*case)))  # type: ignore[arg-type]
+
+
+def test_the_speed_table_asks_engines_that_decide_alike() -> None:
+    """Whatever of them is installed: `made` ends the run where one decides otherwise."""
+    policy = load_policy(made_policy(50, 7, plain=True), rows_compared_max=0)
+    missing: list[str] = []
+    ready = speed.made(policy, 50, missing, lambda **more: None)
+    assert len(ready) + len(missing) == len(speed.ENGINES) and len(ready) >= 6
+    assert {verdict for _, decide, cases in ready for verdict in map(decide, cases)} == {True, False}

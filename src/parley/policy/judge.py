@@ -73,9 +73,17 @@ class Judge:
         bodies = (ANNOTATION.sub("", self._found[number].text) for number in self.slice_of(platform))
         return "\n".join(bodies).replace(f'Platform::"{platform}"', "·")
 
+    @property
+    def text(self) -> str:
+        """All rules, the baseline first."""
+        return "\n".join(each.text for each in self._found)
+
+    def text_of(self, platform: str) -> str:
+        """The rules that may concern a platform."""
+        return "\n".join(self._found[number].text for number in self.slice_of(platform))
+
     def _parsed(self, platform: str) -> tuple[cedarpy.PolicySet, Mapping[str, str]]:
-        numbers = self.slice_of(platform)
-        text = "\n".join(self._found[number].text for number in numbers)
+        numbers, text = self.slice_of(platform), self.text_of(platform)
         ids = {f"policy{place}": self.rules[number].id for place, number in enumerate(numbers)}
         return cedarpy.PolicySet.from_str(text, release_gil=True), ids
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import msgspec
 
-from parley.model.words import Projection, Purpose
+from parley.model.words import Assurance, Projection, Purpose
 from parley.policy.domain import Case, Domain, domain_of, widened
 from parley.policy.invariants import Proof, prove
 from parley.policy.judge import ROWS_COMPARED_MAX, Comparison, Judge, compare
@@ -67,6 +67,8 @@ class Policy:
         self.text_digest = text_digest(sources)
         self.table_digest = ""
         self.digest = ""
+        self.steps_up = False
+        """Whether some rule asks for a confirmed customer."""
         self.watch = Watch(judge)
         self.steps: tuple[Step, ...] = ()
 
@@ -78,6 +80,9 @@ class Policy:
         found: dict[tuple[str, str, Purpose], set[Projection]] = {}
         for case, verdict in table.items():
             if verdict.allow:
+                if case.assurance is Assurance.CONFIRMED and not self.steps_up:
+                    linked = table.get(case._replace(assurance=Assurance.LINKED))
+                    self.steps_up = linked is None or not linked.allow
                 found.setdefault((case.platform, case.channel, case.purpose), set()).add(case.projection)
         self._permitted = {place: frozenset(projections) for place, projections in found.items()}
 

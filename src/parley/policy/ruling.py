@@ -16,7 +16,8 @@ DELIVERIES_BUILT = frozenset({Delivery.MASKED, Delivery.INLINE})
 """What the channels of this release can carry out. A ruling for another delivery is refused, never weakened to one of these."""
 
 Words: TypeAlias = tuple[str, ...]
-_strictness = tuple(Delivery).index
+STRICTNESS = {delivery: rank for rank, delivery in enumerate(Delivery)}
+"""0 for the most private."""
 
 
 def allows_platform(question: Question, policy: Policy) -> None:
@@ -38,23 +39,25 @@ def rule(permission: Permission, policy: Policy) -> Ruling:
     if policy.watch.disputed:
         raise PolicyDisputed()
     request, grant = permission.request, permission.grant
-    verdict, provenance = ruled(request, grant, policy)
+    projection = request.projection
+    rows = projection.reads_transactions
+    verdict, provenance = ruled(request, grant, policy) if rows else (allowed(request, Data.ACCOUNT, policy), Provenance.ON_PLATFORM)
     if request.lookback_days > verdict.lookback_days_max:
         raise NotAllowed("further back than the rule allows", rule=verdict.rules[0])
-    if request.projection.reads_transactions and request.lookback_days < verdict.delay_days:
+    if rows and request.lookback_days < verdict.delay_days:
         raise NotAllowed("all of it is too recent", rule=verdict.rules[0])
-    delivery = min(verdict.delivery, grant.delivery, key=_strictness)
+    delivery = verdict.delivery if STRICTNESS[verdict.delivery] <= STRICTNESS[grant.delivery] else grant.delivery
     if delivery not in DELIVERIES_BUILT:
         raise DeliveryUnavailable(rule=verdict.rules[0])
     rows_max = min(verdict.rows_max, grant.budget.rows_per_day, request.rows)
-    if request.projection.reads_transactions and rows_max < 1:
+    if rows and rows_max < 1:
         # Asking the bank for no rows would end in "there are no transactions", which is not so.
         raise BudgetSpent(rule=verdict.rules[0])
     return Ruling(
         permission,
         policy.digest,
         verdict.rules,
-        request.projection.fields,
+        projection.fields,
         delivery,
         rows_max,
         provenance,
@@ -65,9 +68,7 @@ def rule(permission: Permission, policy: Policy) -> Ruling:
 
 
 def ruled(request: Request, grant: Grant, policy: Policy) -> tuple[Verdict, Provenance]:
-    """The verdict on the request, and whether it holds for rows of any provenance."""
-    if not request.projection.reads_transactions:
-        return allowed(request, Data.ACCOUNT, policy), Provenance.ON_PLATFORM
+    """The verdict on a request for rows, and whether it holds for rows of any provenance."""
     verdict = allowed(request, Data.ON_PLATFORM, policy)
     if grant.provenance is not Provenance.ANY:
         return verdict, Provenance.ON_PLATFORM
@@ -82,7 +83,7 @@ def allowed(request: Request, data: Data, policy: Policy) -> Verdict:
     verdict = looked_up(request, data, request.assurance, policy)
     if verdict is not None and verdict.allow:
         return verdict
-    if request.assurance is not Assurance.CONFIRMED:
+    if policy.steps_up and request.assurance is not Assurance.CONFIRMED:
         confirmed = looked_up(request, data, Assurance.CONFIRMED, policy)
         if confirmed is not None and confirmed.allow:
             raise StepUpNeeded(rule=(verdict or confirmed).rules[0])
