@@ -48,6 +48,19 @@ class LinkedPlatformSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=
     platform: Annotated[str, Meta(description="Which platform of the policy it is; its client must be registered for the same.")]
 
 
+class TokenServerSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Another authorization server whose tokens the API takes in the place of our own, under [[token_servers]]."""
+
+    issuer: Annotated[str, Meta(description="Its issuer, byte for byte as it names itself (RFC 8414).")]
+    client_id: Annotated[str, Meta(description="Our client id there, for introspection (RFC 7662).")]
+    client_key_file: Annotated[
+        str, Meta(description="Private key (PEM, mode 0600) for private_key_jwt there; made on first start. Relative to data_dir.")
+    ] = "keys/token-server-client.pem"
+    audience: Annotated[str, Meta(description="What its tokens for this gateway say as their audience.")]
+    clients: Annotated[dict[str, str], Meta(description="Its client ids, and which of our clients each is.")]
+    timeout_seconds: Annotated[float, Meta(description="How long one introspection may take.", gt=0, le=30)] = 3.0
+
+
 class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """All settings of the gateway. Secrets are paths, never values."""
 
@@ -78,6 +91,10 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     ] = ()
     linked_platforms: Annotated[tuple[LinkedPlatformSettings, ...], Meta(description="Voice platforms that link accounts; none by default.")] = ()
     messenger_platform: Annotated[str, Meta(description="Which platform of the policy Messenger is; empty where chats there are not linked.")] = ""
+    token_servers: Annotated[
+        tuple[TokenServerSettings, ...],
+        Meta(description="An authorization server of the bank's own that issues the API's tokens, at most one; ours unless named.", max_length=1),
+    ] = ()
     banks: Annotated[tuple[BankSettings, ...], Meta(description="The bank that customers link: one for now.", min_length=1, max_length=1)]
     bank_http: Annotated[
         Literal["own", "aiohttp"], Meta(description="HTTP client towards the banks: our own, or aiohttp for a bank whose server it cannot read.")
@@ -136,6 +153,8 @@ def load_settings(path: Path) -> Settings:
 def check(path: Path, settings: Settings) -> None:
     """What types cannot say. Raises SettingsRejected."""
     safe_url(path, "public_url", settings.public_url, with_path=False)
+    for server in settings.token_servers:
+        safe_url(path, "token_servers.issuer", server.issuer, with_path=True)
     for bank in settings.banks:
         safe_url(path, "banks.api_url", bank.api_url, with_path=True)
         safe_url(path, "banks.issuer", bank.issuer, with_path=True)
@@ -179,7 +198,12 @@ def is_loopback(host: str) -> bool:
 
 def describe() -> list[tuple[str, str, str, str]]:
     """(name, type, default, help) of every setting, for docs/settings.md and `parley settings`."""
-    tables = (("banks.", BankSettings), ("assistant_hosts.", AssistantHostSettings), ("linked_platforms.", LinkedPlatformSettings))
+    tables = (
+        ("banks.", BankSettings),
+        ("assistant_hosts.", AssistantHostSettings),
+        ("linked_platforms.", LinkedPlatformSettings),
+        ("token_servers.", TokenServerSettings),
+    )
     return [*rows_of(Settings, ""), *(row for prefix, table in tables for row in rows_of(table, prefix))]
 
 

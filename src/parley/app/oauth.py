@@ -13,8 +13,11 @@ from parley.app.linking import LinkingRooms
 from parley.app.offers import PolicyRules
 from parley.app.profiles import assistant_routes, documented_clients, messenger_page_routes
 from parley.app.road import road
+from parley.authorization.client_key import ClientKey
+from parley.authorization.foreign import ForeignServer, ForeignTokens
 from parley.authorization.linking import leads_to
 from parley.authorization.pages.render import Pages
+from parley.authorization.server.access import GrantSource
 from parley.authorization.server.asking import asking_doors
 from parley.authorization.server.doors import AuthorizationServer, server_doors
 from parley.authorization.server.ending import OAuthEnding
@@ -109,7 +112,7 @@ def server_of(
 def oauth_routes(frame: Frame, linking: LinkingRooms) -> list[BaseRoute]:
     """Everything that others' programs reach: each profile's doors, its page for browsers, and what its tokens open."""
     rooms = oauth_rooms(frame, linking)
-    gate = TokenGate(rooms.fapi.tokens, frame.settings.public_url)
+    gate = TokenGate(token_source(frame, rooms.fapi), frame.settings.public_url)
     servers = (rooms.fapi, rooms.assistants, *rooms.linked)
     return [
         *(route for server in servers for route in profile_routes(server, frame, linking)),
@@ -117,6 +120,23 @@ def oauth_routes(frame: Frame, linking: LinkingRooms) -> list[BaseRoute]:
         *assistant_routes(frame, rooms.assistants, rooms.desk),
         *messenger_page_routes(frame, linking),
     ]
+
+
+def token_source(frame: Frame, own: AuthorizationServer) -> GrantSource:
+    """Whose tokens the API takes: our server's, or those of the one that the bank named in its place."""
+    if not frame.settings.token_servers:
+        return own.tokens
+    named = frame.settings.token_servers[0]
+    bank = frame.settings.banks[0].name
+    return ForeignTokens(
+        ForeignServer(named.issuer, named.client_id, named.audience, named.clients, named.timeout_seconds),
+        key=ClientKey.load_or_create(frame.settings.data / named.client_key_file),
+        transport=frame.transport,
+        records=frame.records,
+        proofs=own.proofs,
+        is_person=lambda subject, customer: frame.records.is_person(bank, subject, customer),
+        clock=frame.clock,
+    )
 
 
 def profile_routes(server: AuthorizationServer, frame: Frame, linking: LinkingRooms) -> list[BaseRoute]:

@@ -16,6 +16,7 @@ from parley.model.ledger import Discreet
 from parley.model.refusals import Fault
 from parley.model.tokens import Authorization, AuthorizationRequest, Code, Token
 from parley.store.cabinet import Cabinet, to_micros
+from parley.store.customers import LIVES_MAX
 from parley.store.driver import RecordsConflict, Row, Work, only
 
 Sealed = TypeVar("Sealed", bound=Discreet)
@@ -185,6 +186,10 @@ class Tokens(Cabinet):
         """True the first time that this name is seen for this use, in any process; it is remembered until `until`."""
         key = sha256(f"{use}\0{name}".encode("utf-8", "surrogatepass")).digest()[:16]
         return bool(await self._driver.write(only(_SEE, key, to_micros(until))))
+
+    def is_person(self, bank: str, owner: str, customer: str) -> bool:
+        """Whether this customer of ours is the person that the bank calls by that id, in any of her lives here."""
+        return any(self._gateway.customer(bank, owner, life) == customer for life in range(LIVES_MAX))
 
     def seal_note(self, use: str, plain: bytes) -> bytes:
         """A note of the server to itself that strangers carry about, such as a nonce: nobody else can make or change one."""
