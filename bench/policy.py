@@ -11,7 +11,7 @@ import argparse
 import gc
 import sys
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
@@ -122,14 +122,24 @@ def cedar_sliced(policy: Policy) -> Decide:
     return lambda words: opinion(cedarpy.is_authorized(asked(words), policies[words[0]], NO_ENTITIES), ids).allow
 
 
-def rego_text(rules: Iterable[Rule]) -> str:
-    """The same rules in Rego: a partial set of ids for each effect, a permit counts where no forbid does."""
-    lines = ["package parley", "import rego.v1", "default allow := false", "allow if { count(permits) > 0; count(forbids) == 0 }"]
-    for each in rules:
-        name = "forbids" if each.effect is Effect.FORBID else "permits"
-        conditions = [f"input.{WORDS[place]} in {{{', '.join(sorted(map(quoted, allowed)))}}}" for place, allowed in sorted(each.only.items())]
-        lines.append(f"{name} contains {quoted(each.id)} if {{ {'; '.join(conditions) or 'true'} }}")
-    return "\n".join(lines)
+REGO_RULES_A_FILE = 1_000
+"""regorus reads no file above 1 MiB."""
+
+
+def rego_files(rules: Sequence[Rule]) -> list[str]:
+    """The same rules in Rego: a partial set of ids for each effect; a permit counts where no forbid does."""
+    head = ["package parley", "import rego.v1"]
+    decision = ["default allow := false", "allow if { count(permits) > 0; count(forbids) == 0 }"]
+    files = ["\n".join(head + decision)]
+    for first in range(0, len(rules), REGO_RULES_A_FILE):
+        files.append("\n".join(head + [rego_rule(each) for each in rules[first : first + REGO_RULES_A_FILE]]))
+    return files
+
+
+def rego_rule(each: Rule) -> str:
+    name = "forbids" if each.effect is Effect.FORBID else "permits"
+    conditions = [f"input.{WORDS[place]} in {{{', '.join(sorted(map(quoted, allowed)))}}}" for place, allowed in sorted(each.only.items())]
+    return f"{name} contains {quoted(each.id)} if {{ {'; '.join(conditions) or 'true'} }}"
 
 
 def quoted(text: str) -> str:
@@ -139,7 +149,8 @@ def quoted(text: str) -> str:
 def regorus(policy: Policy) -> Decide:
     module = package("regorus")
     engine = module.Engine()
-    engine.add_policy("parley.rego", rego_text(policy.judge.rules))
+    for number, text in enumerate(rego_files(policy.judge.rules)):
+        engine.add_policy(f"parley-{number}.rego", text)
 
     def decide(words: Sequence[str]) -> bool:
         engine.set_input(dict(zip(WORDS, words, strict=True)))
@@ -151,7 +162,8 @@ def regorus(policy: Policy) -> Decide:
 def regopy(policy: Policy) -> Decide:
     module = package("regopy")
     interpreter = module.Interpreter()
-    interpreter.add_module("parley", rego_text(policy.judge.rules))
+    for number, text in enumerate(rego_files(policy.judge.rules)):
+        interpreter.add_module(f"parley-{number}", text)
     bundle = interpreter.build("x=data.parley.allow")
 
     def decide(words: Sequence[str]) -> bool:

@@ -173,6 +173,12 @@ def test_combinations_beyond_a_start_are_refused_before_they_are_decided(tmp_pat
         policy_from(tmp_path, particulars=PARTICULARS.replace(CHANNELS, f'channels = ["web", {channels}]') + many)
 
 
+def test_rules_for_everybody_times_platforms_are_refused_before_they_are_decided(tmp_path: Path) -> None:
+    many = "".join(f'[[platforms]]\nid = "p{n}"\nname = "n"\nwebsite = "w"\ncontact = "c"\n' for n in range(990))
+    with pytest.raises(PolicyRejected, match="Merge rules"):
+        policy_from(tmp_path, POLICY + "".join(SHORT % n for n in range(1_500)), PARTICULARS + many)
+
+
 def test_a_folder_that_is_not_a_policy_is_refused_with_the_mend(tmp_path: Path) -> None:
     (tmp_path / "binary").mkdir()
     (tmp_path / "binary" / "policy.cedar").write_bytes(b"\xff\xfe\x00")

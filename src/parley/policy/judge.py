@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
+from hashlib import sha256
 from itertools import product
 from random import Random
 from typing import Any, TypeAlias
@@ -51,6 +52,7 @@ class Judge:
     def __init__(self, rules: Sequence[Rule], found: Sequence[Statement]) -> None:
         self.rules = tuple(rules)
         self._found = tuple(found)
+        self._bodies = [ANNOTATION.sub("", each.text) for each in found]
         self._by_platform: dict[str, list[int]] = {}
         self._everywhere: list[int] = []
         for number, rule in enumerate(rules):
@@ -68,10 +70,10 @@ class Judge:
         """Numbers of the rules that may concern a platform, in the order of the file."""
         return sorted(self._everywhere + self._by_platform.get(platform, []))
 
-    def shape_of(self, platform: str) -> str:
-        """The platform's rules as text without annotations and with its own name left blank: equal for platforms that are treated alike."""
-        bodies = (ANNOTATION.sub("", self._found[number].text) for number in self.slice_of(platform))
-        return "\n".join(bodies).replace(f'Platform::"{platform}"', "·")
+    def shape_of(self, platform: str) -> bytes:
+        """A digest of the platform's rules without annotations and with its own name left blank: equal for platforms that are treated alike."""
+        text = "\n".join(self._bodies[number] for number in self.slice_of(platform))
+        return sha256(text.replace(f'Platform::"{platform}"', "·").encode()).digest()
 
     @property
     def text(self) -> str:
@@ -120,7 +122,7 @@ Plan: TypeAlias = list[tuple[str, list[Words]]]
 
 def representatives(judge: Judge, rules: Sequence[Rule], domain: Domain) -> Iterator[tuple[str, list[Words]]]:
     """For each kind of platform one of them, with the cases that its rules can tell apart."""
-    kinds: dict[str, str] = {}
+    kinds: dict[bytes, str] = {}
     for platform in domain.platforms:
         kinds.setdefault(judge.shape_of(platform), platform)
     for platform in kinds.values():

@@ -14,8 +14,10 @@ from parley.policy.domain import ASSURANCE, CHANNEL, DATA, PLATFORM, PROJECTION,
 from parley.policy.rejection import PolicyRejected
 from parley.policy.rules import Effect, Obligations, Rule
 
-TABLE_ROWS_MAX = 2_000_000
+TABLE_ROWS_MAX = 500_000
 """Combinations that are looked at: some seconds at the start, and a bound on them."""
+COMPARISONS_MAX = 10_000_000
+"""Rules that may concern a platform, times projections, times channels, over all platforms: a rule without a platform counts for each."""
 RULES_PER_ROW_MAX = 32
 """The ids of the rules that decided go into the customer's receipt, which has a size."""
 
@@ -48,6 +50,9 @@ def decision_table(rules: Sequence[Rule], domain: Domain, where: str) -> dict[Ke
     """What any rule says anything about; what is in no row is refused. Raises PolicyRejected where that is too much to decide or to log."""
     if domain.combinations > TABLE_ROWS_MAX:
         raise PolicyRejected(f"{where}: {domain.combinations} combinations are too many for a start. Name fewer channels or platforms.")
+    comparisons = sum(map(len, indexed(rules, domain).values())) * len(WHATS) * len(domain.channels)
+    if comparisons > COMPARISONS_MAX:
+        raise PolicyRejected(f"{where}: {len(rules)} rules over {domain.combinations} combinations are too many for a start. Merge rules.")
     table: dict[Key, Verdict] = {}
     known: dict[tuple[int, ...], Verdict] = {}
     for words, cell in cells(rules, domain):
