@@ -11,6 +11,8 @@ import typer
 
 from parley import __version__
 from parley.cli.clients import clients
+from parley.cli.consent import consent
+from parley.cli.keys import keys
 from parley.cli.policy import policy
 from parley.cli.staff import app as staff
 
@@ -24,6 +26,8 @@ app = typer.Typer(
 log = typer.Typer(help="The release log: audit it.", no_args_is_help=True)
 app.add_typer(log, name="log")
 app.add_typer(clients, name="client")
+app.add_typer(consent, name="consent")
+app.add_typer(keys, name="keys")
 app.add_typer(policy, name="policy")
 app.add_typer(staff, name="staff")
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from functools import partial
 
@@ -18,7 +18,7 @@ from parley.store.driver import RecordsConflict, Values, Work, only
 from parley.store.endings import Endings, Held, end_grant, forget_told, owe_bank, take_tokens
 from parley.store.grant_rows import GrantRows, number_of
 from parley.store.grants import HOLDS_CUSTOMER, read_grant
-from parley.store.keys import KEY_BYTES
+from parley.store.keys import KEY_BYTES, KeysUnsafe
 from parley.store.nicknames import nicknamed, read_nicknames
 from parley.store.vault import CustomerVault
 
@@ -28,7 +28,10 @@ ACCOUNTS_MAX = 200
 LIVES_MAX = 100
 """How often one person may be erased and come back as someone new."""
 
-_REWRAPPED_AT_ONCE = 100
+_WRAPPED = (("gateway_keys", "name"), ("customers", "id"))
+"""Every table that holds wrapped keys, and the column that names a row."""
+
+_WRAPPED_PAGE = "SELECT {name}, wrapped_key FROM {table} WHERE {name} > ? ORDER BY {name} LIMIT 500"
 _FIND_KEY = "SELECT id, wrapped_key FROM customers WHERE id = ?"
 _ADD_CUSTOMER = "INSERT INTO customers (id, wrapped_key, created_at, number) VALUES (?, ?, ?, ?) ON CONFLICT (id) DO NOTHING"
 _SAVE_LINK = """
@@ -124,24 +127,46 @@ class Customers(Endings):
             await self._driver.scrub(("customers", "bank_links", "links"))
         return len(again)
 
-    async def rewrap(self) -> int:
-        """After a rotation: wrap every key under the newest wrapping key. No sealed data is touched. Returns how many keys were wrapped again."""
-        return await self._rewrap_table("customers", "id") + await self._rewrap_table("gateway_keys", "name")
+    async def rewrap(self, progress: Callable[[int, int], None] = lambda done, whole: None) -> int:
+        """After a rotation: wrap every key under the newest wrapping key. No sealed data is touched; gateways may go on meanwhile.
+
+        `progress` is told how many keys were looked at, of how many. Returns how many were wrapped again. May be interrupted and begun anew.
+        """
+        whole = sum([(await self._driver.read(f"SELECT count(*) FROM {table}"))[0][0] for table, _ in _WRAPPED])  # noqa: S608
+        seen = again = 0
+        newest = await self._keys.newest()
+        for table, name in _WRAPPED:
+            last = ""
+            while rows := await self._driver.read(_WRAPPED_PAGE.format(table=table, name=name), (last,)):
+                last = rows[-1][0]
+                old = [row for row in rows if self._keys.generation_of(row[1]) != newest]
+                new = [(await self._keys.wrap(await self._keys.unwrap(wrapped)), owner, wrapped) for owner, wrapped in old]
+                await self._driver.write(partial(_each, f"UPDATE {table} SET wrapped_key = ? WHERE {name} = ? AND wrapped_key = ?", new))  # noqa: S608
+                seen, again = seen + len(rows), again + len(new)
+                progress(seen, whole)
+        return again
+
+    async def wrapped_by(self) -> dict[int, int]:
+        """How many keys each generation of the wrapping key holds."""
+        counts: dict[int, int] = {}
+        for table, name in _WRAPPED:
+            last = ""
+            while rows := await self._driver.read(_WRAPPED_PAGE.format(table=table, name=name), (last,)):
+                last = rows[-1][0]
+                for _, wrapped in rows:
+                    generation = self._keys.generation_of(wrapped)
+                    counts[generation] = counts.get(generation, 0) + 1
+        return counts
+
+    async def destroy_wrapping_key(self, generation: int) -> None:
+        """Destroy an old wrapping key, and with it what only backups still hold. Raises KeysUnsafe while a stored key hangs on it."""
+        held = (await self.wrapped_by()).get(generation, 0)
+        if held:
+            raise KeysUnsafe(f"{held} keys still hang on wrapping key {generation}")
+        await self._keys.destroy(generation)
 
     def _consent_hash(self, bank: str, tokens: BankTokens) -> bytes | None:
         return self._gateway.bank_consent(bank, tokens.consent_id) if tokens.consent_id else None
-
-    async def _rewrap_table(self, table: str, name: str) -> int:
-        page = f"SELECT {name}, wrapped_key FROM {table} WHERE {name} > ? ORDER BY {name} LIMIT {_REWRAPPED_AT_ONCE}"  # noqa: S608
-        replace = f"UPDATE {table} SET wrapped_key = ? WHERE {name} = ? AND wrapped_key = ?"  # noqa: S608 - our own names only
-        done, last = 0, ""
-        while rows := await self._driver.read(page, (last,)):
-            last = rows[-1][0]
-            old = [row for row in rows if not self._keys.is_current(row[1])]
-            new = [(await self._keys.wrap(await self._keys.unwrap(wrapped)), owner, wrapped) for owner, wrapped in old]
-            await self._driver.write(partial(_each, replace, new))
-            done += len(new)
-        return done
 
 
 def _ensure(ids: tuple[str, ...], wrapped_key: bytes, now: int) -> Work[tuple[str, bytes]]:

@@ -45,11 +45,17 @@ class KeyRing(Protocol):
     async def unwrap(self, wrapped: bytes) -> bytes:
         """Raises KeysUnsafe when the wrapping key is gone or the bytes were changed."""
 
-    def is_current(self, wrapped: bytes) -> bool:
-        """Whether the newest wrapping key made it."""
+    def generation_of(self, wrapped: bytes) -> int:
+        """Which wrapping key made it."""
+
+    async def newest(self) -> int:
+        """The generation that `wrap` uses now, also where another process rotated meanwhile."""
 
     async def rotate(self) -> int:
         """Make a new wrapping key and return its generation. What is wrapped already stays readable until `destroy`."""
+
+    async def generations(self) -> tuple[int, ...]:
+        """Every wrapping key that still exists, oldest first."""
 
     async def destroy(self, generation: int) -> None:
         """Destroy an old wrapping key, and with it what only a backup still holds. Raises KeysUnsafe for the newest."""
@@ -77,8 +83,9 @@ class FileKeyRing:
         make_private_directory(directory)
         if not self._names():
             self._create(1)
-        self._keys = {generation: _read_private(directory / name, KEY_BYTES) for generation, name in self._names().items()}
-        self._newest = max(self._keys)
+        self._keys: dict[int, bytes] = {}
+        self._newest = 0
+        self._look()
 
     def __repr__(self) -> str:
         return "FileKeyRing(***)"
@@ -89,27 +96,38 @@ class FileKeyRing:
         return self._newest
 
     async def wrap(self, key: bytes) -> bytes:
-        return _GENERATION.pack(self._newest) + aes_key_wrap_with_padding(self._keys[self._newest], key)
+        """Looks at the directory each time: what is wrapped under a key that another process has replaced would be lost with that key."""
+        newest = await self.newest()
+        return _GENERATION.pack(newest) + aes_key_wrap_with_padding(self._keys[newest], key)
 
     async def unwrap(self, wrapped: bytes) -> bytes:
+        generation = _generation_of(wrapped)
+        if generation not in self._keys:
+            self._look()  # Another process may have rotated.
         try:
-            wrapping = self._keys[_generation_of(wrapped)]
-            return aes_key_unwrap_with_padding(wrapping, wrapped[_GENERATION.size :])
+            return aes_key_unwrap_with_padding(self._keys[generation], wrapped[_GENERATION.size :])
         except (KeyError, InvalidUnwrap, ValueError):
             raise KeysUnsafe("a key does not unwrap") from None
 
-    def is_current(self, wrapped: bytes) -> bool:
-        return _generation_of(wrapped) == self._newest
+    def generation_of(self, wrapped: bytes) -> int:
+        return _generation_of(wrapped)
+
+    async def newest(self) -> int:
+        self._look()
+        return self._newest
 
     async def rotate(self) -> int:
-        generation = self._newest + 1
+        generation = await self.newest() + 1
         self._create(generation)
-        self._keys[generation] = _read_private(self._directory / f"wrapping-{generation}.key", KEY_BYTES)
-        self._newest = generation
+        self._look()
         return generation
 
+    async def generations(self) -> tuple[int, ...]:
+        self._look()
+        return tuple(sorted(self._keys))
+
     async def destroy(self, generation: int) -> None:
-        if generation == self._newest:
+        if generation == await self.newest():
             raise KeysUnsafe("the newest wrapping key is in use")
         self._keys.pop(generation, None)
         (self._directory / f"wrapping-{generation}.key").unlink(missing_ok=True)
@@ -143,6 +161,15 @@ class FileKeyRing:
         finally:
             os.close(descriptor)
         _sync_directory(self._directory)
+
+    def _look(self) -> None:
+        """Read keys that are new in the directory. One that was destroyed there is forgotten here."""
+        names = self._names()
+        new = {generation: _read_private(self._directory / name, KEY_BYTES) for generation, name in names.items() if generation not in self._keys}
+        self._keys = {generation: key for generation, key in (self._keys | new).items() if generation in names}
+        if not self._keys:
+            raise KeysUnsafe("the wrapping keys are gone")
+        self._newest = max(self._keys)
 
     def _names(self) -> dict[int, str]:
         matches = (_KEY_NAME.fullmatch(path.name) for path in self._directory.iterdir())
