@@ -10,7 +10,9 @@ import sqlite3
 import sys
 from base64 import b64encode
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from functools import cache
 from hashlib import sha256
 from itertools import product
 from pathlib import Path
@@ -25,16 +27,18 @@ from typer.testing import CliRunner
 from parley.cli.main import app
 from parley.cli.policy_explain import Asked
 from parley.cli.policy_explain import explained as explain
-from parley.cli.policy_simulate import simulated
+from parley.cli.policy_simulate import LESSER, STOPPED, Outcome, outcome, simulated
 from parley.log.client import NotaryClient
 from parley.log.history import History, ReleaseClass, TooManyKinds, release_history
 from parley.model.words import Assurance, Projection, Purpose
-from parley.policy import Case, load_policy
+from parley.policy import Case, Policy, load_policy
 from parley.policy.difference import difference, kinds_by_case, touched
 from parley.policy.packs import policy_place
 from parley.proof import canonical
+from parley.release.pipeline import Released
 from parley.store import Records, migrate
 from parley.store.tallies import Tally, open_for_counting, tally
+from tests.fakes.road import build_town
 from tests.fixtures_postgres import RecordsBench
 from tests.house import RunningHouse, parley, run
 from tests.notary_process import NotaryProcess
@@ -432,11 +436,14 @@ def test_simulate_says_what_dropping_merchant_names_would_have_refused(filled: P
     code, report = told("policy", "simulate", "standard", "--data", filled, "--drop", "transactions.merchant_and_amount")
     assert code == 3
     assert (report["releases"], report["refused"], report["entries"], report["unreadable"]) == (30, 9, 35, 0)
-    refused = {(each["projection"], each["month"]): each["releases"] for each in report["groups"] if each["outcome"] == "refused"}
+    refused = {(each["projection"], each["month"]): each["releases"] for each in report["groups"] if each["outcome"] == "lesser"}
     assert refused == {("transactions.merchant_and_amount", "2026-10"): 7, ("transactions.merchant_and_amount", "2026-11"): 2}
-    assert report["outcomes"] == {"refused": 9, "same": 21}
+    assert report["outcomes"] == {"lesser": 9, "same": 21}
+    both = ("--drop", "transactions.merchant_and_amount", "--drop", "transactions.amount")
+    assert told("policy", "simulate", "standard", "--data", filled, *both)[1]["outcomes"] == {"refused": 9, "same": 21}
     words = said("policy", "simulate", "standard", "--data", filled, "--drop", "transactions.merchant_and_amount")
     assert words.exit_code == 3 and "Of 30 releases in 35 entries, 9 would have been refused." in words.stdout
+    assert "9 of these might have been told as less (transactions.merchant_and_amount as transactions.amount" in " ".join(words.stdout.split())
     code, nothing = told("policy", "simulate", "standard", "--data", filled)
     assert code == 0 and nothing["refused"] == 0 and nothing["outcomes"] == {"same": 30}
 
@@ -446,6 +453,8 @@ def test_simulate_tells_a_refusal_from_a_smaller_answer(filled: Path, tmp_path: 
     assert code == 3 and sealed["outcomes"] == {"undeliverable": 30} and sealed["refused"] == 30
     code, warnings = told("policy", "simulate", "fraud-alerts-only", "--data", filled)
     assert code == 3 and warnings["outcomes"] == {"refused": 30}
+    code, nearly = told("policy", "simulate", own_copy(tmp_path / "nearly", ('@rows_max("25")', '@rows_max("11")')), "--data", filled)
+    assert code == 0 and nearly["outcomes"] == {"same": 30}, "eleven may have been all there was"
     code, fewer = told("policy", "simulate", own_copy(tmp_path / "fewer", ('@rows_max("25")', '@rows_max("10")')), "--data", filled)
     assert code == 0 and fewer["outcomes"] == {"same": 21, "shortened": 9}
     code, here = told("policy", "simulate", own_copy(tmp_path / "here", (', Data::"off_platform"', "")), "--data", filled)
@@ -467,7 +476,7 @@ def test_simulate_refuses_what_it_has_no_word_for(tmp_path: Path) -> None:
         },
         unreadable=1,
     )
-    report = simulated(load_policy(policy_place("standard")), history, ())
+    report = simulated(standard(), history, ())
     assert report.outcomes == {"refused": 3, "same": 1} and report.refused == 3
 
 
@@ -502,7 +511,7 @@ def test_an_officer_sees_what_a_change_would_do_in_the_running_house(small_house
     tried = parley("policy", "simulate", mine, "--data", small_house.data, "--json")
     assert tried.returncode == 3, tried.stderr
     groups = json.loads(tried.stdout)["groups"]
-    assert {each["projection"] for each in groups if each["outcome"] == "refused"} == {"balance.available"}
+    assert {each["projection"] for each in groups if each["outcome"] == "lesser"} == {"balance.available"}
     figures = [line["value"] for line in answered["lines"]]
     for printed in (difference.stdout, difference.stderr, tried.stdout, tried.stderr):
         assert figures and not [figure for figure in figures if figure in printed]
@@ -528,3 +537,58 @@ def test_a_house_whose_settings_name_a_pack_does_what_the_pack_says(tmp_path: Pa
         assert not [each for each in house.entries() if each.facts["k"] == "release"]
     finally:
         house.stop()
+
+
+@cache
+def standard() -> Policy:
+    return load_policy(policy_place("standard"))
+
+
+VARIANTS: dict[str, tuple[str, tuple[tuple[str, str], ...]]] = {
+    "as it is": ("standard", ()),
+    "sealed": ("cautious", ()),
+    "warnings only": ("fraud-alerts-only", ()),
+    "everything": ("1033", ()),
+    "no merchants": ("standard", (NO_MERCHANTS,)),
+    "two rows": ("standard", (('@rows_max("25")', '@rows_max("2")'),)),
+    "one row": ("standard", (('@rows_max("25")', '@rows_max("1")'),)),
+    "only here": ("standard", ((', Data::"off_platform"', ""),)),
+    "confirmed": ("standard", (('Channel::"web" &&', 'Channel::"web" && context.assurance == Assurance::"confirmed" &&'),)),
+    "masked": ("standard", (('@rows_max("25")', '@rows_max("25")\n@delivery("masked")'),)),
+}
+QUESTIONS = ("what's my balance?", "can I afford 640?", "show my last 3 transactions", "how much did I spend at Marmot Coffee?")
+
+
+@pytest.mark.parametrize("name", VARIANTS)
+def test_simulating_says_what_the_road_would_have_done(name: str, tmp_path: Path) -> None:
+    """Each question is answered under the standard pack, its public half read back, and then asked again under the other policy."""
+    pack, changes = VARIANTS[name]
+    other = load_policy(own_copy(tmp_path / "other", *changes, pack=pack))
+    for text in QUESTIONS:
+        town = build_town(tmp_path)
+        town.house = replace(town.house, policy=standard)
+        before = asyncio.run(town.ask(text))
+        assert isinstance(before, Released), text
+        facts = town.log.read()[-1]
+        left = ReleaseClass(facts["p"], facts["ch"], facts["u"], facts["d"], facts["n"], "2026-11")
+        said_so = outcome(other, left)
+        town = build_town(tmp_path)
+        town.house = replace(town.house, policy=lambda: other)
+        after = asyncio.run(town.ask(text))
+        if said_so in STOPPED:
+            if said_so is Outcome.LESSER and isinstance(after, Released):
+                assert after.release.ruling.permission.request.projection is LESSER[Projection(left.projection)]
+                continue
+            assert not isinstance(after, Released), (text, said_so)
+            assert (
+                after.reason.code
+                == {"refused": "not_allowed", "lesser": "not_allowed", "step_up": "step_up_needed", "undeliverable": "delivery_unavailable"}[said_so]
+            )
+        else:
+            assert isinstance(after, Released), (text, said_so)
+            smaller = len(after.release.answer.lines) < len(before.release.answer.lines)
+            if said_so is Outcome.SAME:
+                # Only the coarse size is public: two to ten records of which two may leave were perhaps two.
+                assert not smaller or name == "two rows", text
+            else:
+                assert smaller, (text, said_so)

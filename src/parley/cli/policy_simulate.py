@@ -24,14 +24,20 @@ from parley.policy.domain import WHATS
 from parley.policy.ruling import DELIVERIES_BUILT
 
 EXIT_SAME, EXIT_CHANGED = 0, 3
-SMALLEST = (1, 2, 11, 51)
-"""The fewest records that a release of each coarse size told of."""
+FEWEST = (1, 2, 11, 51)
+"""The fewest records that a release of each coarse size told of: what is certain. It may have told of more."""
+LESSER: Mapping[Projection, Projection] = {
+    Projection.TRANSACTIONS_MERCHANT_AND_AMOUNT: Projection.TRANSACTIONS_AMOUNT,
+    Projection.BALANCE_AVAILABLE: Projection.BALANCE_BAND,
+}
+"""What the same question is answered with where the bank allows no more, and the customer's grant has it too."""
 
 
 class Outcome(StrEnum):
     """What the policy would have made of a release, from the strictest on."""
 
     REFUSED = "refused"
+    LESSER = "lesser"
     STEP_UP = "step_up"
     UNDELIVERABLE = "undeliverable"
     ROWS_WITHHELD = "rows_withheld"
@@ -41,13 +47,14 @@ class Outcome(StrEnum):
 
 OUTCOME_WORDS: Mapping[Outcome, str] = {
     Outcome.REFUSED: "refused",
+    Outcome.LESSER: "refused, or told as less",
     Outcome.STEP_UP: "refused until she confirms",
     Outcome.UNDELIVERABLE: "refused: no such delivery yet",
     Outcome.ROWS_WITHHELD: "answered without rows made elsewhere",
     Outcome.SHORTENED: "answered with fewer rows",
     Outcome.SAME: "answered",
 }
-STOPPED = frozenset({Outcome.REFUSED, Outcome.STEP_UP, Outcome.UNDELIVERABLE})
+STOPPED = frozenset({Outcome.REFUSED, Outcome.LESSER, Outcome.STEP_UP, Outcome.UNDELIVERABLE})
 
 
 class Group(msgspec.Struct, frozen=True):
@@ -110,7 +117,7 @@ def simulated(policy: Policy, history: History, dropped: Iterable[Projection]) -
     without = frozenset(dropped)
     groups: Counter[tuple[Outcome, str, str, str, str, str]] = Counter()
     for left, count in history.releases.items():
-        result = Outcome.REFUSED if left.projection in without else outcome(policy, left)
+        result = outcome(policy, left, without)
         groups[result, left.purpose, left.platform, left.channel, left.projection, left.month] += count
     outcomes: Counter[Outcome] = Counter()
     for key, count in groups.items():
@@ -133,8 +140,18 @@ def order(item: tuple[tuple[Outcome, str, str, str, str, str], int]) -> tuple[in
     return tuple(Outcome).index(key[0]), key[1:]
 
 
-def outcome(policy: Policy, left: ReleaseClass) -> Outcome:
+def outcome(policy: Policy, left: ReleaseClass, without: frozenset[Projection] = frozenset()) -> Outcome:
     """Of one kind of release. Words of an older release that have no meaning any more are refused, as the house would."""
+    result = Outcome.REFUSED if left.projection in without else strict_outcome(policy, left)
+    lesser = next((less for more, less in LESSER.items() if more == left.projection), None)
+    if result in STOPPED and lesser is not None and lesser not in without:
+        again = strict_outcome(policy, left._replace(projection=lesser))
+        return Outcome.LESSER if again not in STOPPED else result
+    return result
+
+
+def strict_outcome(policy: Policy, left: ReleaseClass) -> Outcome:
+    """Of the release as it was, told as nothing less."""
     verdicts = verdicts_on(policy, left)
     linked = {case.data: verdict for case, verdict in verdicts.items() if verdict.allow and case.assurance is Assurance.LINKED}
     if not linked:
@@ -143,11 +160,12 @@ def outcome(policy: Policy, left: ReleaseClass) -> Outcome:
         return Outcome.REFUSED
     if any(verdict.delivery not in DELIVERIES_BUILT for verdict in linked.values()):
         return Outcome.UNDELIVERABLE
-    if Data.ON_PLATFORM in linked and Data.OFF_PLATFORM not in linked:
+    if Data.ACCOUNT in linked:
+        return Outcome.SAME
+    if Data.OFF_PLATFORM not in linked:
         return Outcome.ROWS_WITHHELD
-    if Data.ACCOUNT not in linked and 0 <= left.size < len(SMALLEST) and min(each.rows_max for each in linked.values()) < SMALLEST[left.size]:
-        return Outcome.SHORTENED
-    return Outcome.SAME
+    fewest = FEWEST[left.size] if 0 <= left.size < len(FEWEST) else 1
+    return Outcome.SHORTENED if min(each.rows_max for each in linked.values()) < fewest else Outcome.SAME
 
 
 def verdicts_on(policy: Policy, left: ReleaseClass) -> dict[Case, Verdict]:
@@ -177,6 +195,9 @@ def show(report: Report, rows_max: int) -> None:
     if report.outcomes.keys() - {Outcome.SAME.value}:
         console.print(table_of(f"Policy {report.policy}{without}, on what has left so far", heads, rows, rows_max))
     console.print(Text(f"Of {report.releases:,} releases in {report.entries:,} entries, {report.refused:,} would have been refused."))
+    if report.outcomes.get(Outcome.LESSER):
+        lesser = ", ".join(f"{more} as {less}" for more, less in LESSER.items() if any(each.projection == more for each in report.groups))
+        console.print(Text(f"{report.outcomes[Outcome.LESSER]:,} of these might have been told as less ({lesser}), where the grant has that, too."))
     for kind in (Outcome.ROWS_WITHHELD, Outcome.SHORTENED):
         if report.outcomes.get(kind):
             console.print(Text(f"{report.outcomes[kind]:,} would have been {OUTCOME_WORDS[kind]}."))
