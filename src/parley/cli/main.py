@@ -79,7 +79,7 @@ def init(
 
 @app.command()
 def chat(
-    url: Annotated[str, typer.Option(help="Address of a running gateway; the demo's unless given.")] = "http://127.0.0.1:8080",
+    url: Annotated[str, typer.Option(help="Address of a running gateway; the demo's unless given.")] = "http://localhost:8080",
     customer: Annotated[str, typer.Option(help="Demo only: link this customer of the demo bank without a browser.")] = "",
     password: Annotated[str, typer.Option(help="Demo only: her password there.", envvar="PARLEY_DEMO_PASSWORD")] = "",
 ) -> None:

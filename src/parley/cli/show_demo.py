@@ -48,7 +48,7 @@ def tell(asked: Asked, *, as_json: bool) -> None:
 
 
 async def stay_open(*, seed: int, keep: Path | None, port: int | None, bank_port: int | None, open_page: bool) -> int:
-    plan = Plan(seed=seed, keep=keep, port=port_or_free(port, 8080), bank_port=port_or_free(bank_port, 8081))
+    plan = Plan(seed=seed, host="localhost", keep=keep, port=port_or_free(port, 8080), bank_port=port_or_free(bank_port, 8081))
     stop = stop_signals()
     try:
         async with running(plan, report) as demo:
@@ -67,6 +67,7 @@ def welcome(demo: Demo) -> Panel:
     kept = f"Data stays in [bold]{demo.data}[/]." if demo.plan.keep else "Everything it stores goes when it stops; --keep DIR keeps it."
     return Panel(
         f"""Chat   [bold]{demo.chat_url}[/]
+Page   [bold]{demo.chat_url}/me[/]   (a customer's own page: consents, what was learned, receipts, passkeys)
 Bank   [bold]{demo.bank_url}[/]   (its customers and their passwords stand on its first page)
 
 1. Open the chat, choose [bold]Link your bank account[/], sign in at the demo bank (try [bold]ada[/]), choose accounts, allow.

@@ -136,8 +136,11 @@ def _sealed(note: Note) -> Values:
 
 
 def _note(rows: Sequence[Values]) -> Work[None]:
+    standing = {}
+    for customer in {row[0] for row in rows}:
+        standing[customer] = bool((yield "SELECT 1 FROM customers WHERE id = ?", (customer,)))
     for row in rows:
-        if (yield "SELECT 1 FROM customers WHERE id = ?", row[:1]):
+        if standing[row[0]]:
             yield _NOTE, row
 
 
