@@ -4,18 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
 from datetime import UTC
-from typing import TypeVar
 
-import msgspec
 from starlette.requests import Request
-from starlette.responses import JSONResponse, PlainTextResponse, RedirectResponse, Response
+from starlette.responses import PlainTextResponse, RedirectResponse, Response
 from starlette.routing import BaseRoute, Route
 
-from parley.console.customer.ceremonies import CHALLENGE_LIFE, Ceremonies
+from parley.console.customer.doors import Doors, see, see_confirm, with_cookie
 from parley.console.customer.export import export_csv, export_json
-from parley.console.customer.pages import DONE, Pages
+from parley.console.customer.passkey_doors import PasskeyDoors
 from parley.console.customer.ports import CustomerSettings, House
-from parley.console.customer.reading import HEADER_CSRF, check_csrf, lower_headers, read_cookie, read_form, read_json
 from parley.console.customer.views import (
     account_views,
     grant_view,
@@ -26,61 +23,22 @@ from parley.console.customer.views import (
     sign_in_views,
     title_words,
 )
-from parley.model.customers import LedgerLine, PasskeyUse, SignIn, SignInMethod
+from parley.model.customers import SignIn
 from parley.model.plain_words import account_words
-from parley.model.refusals import BadInput, Fault, LogUnavailable, Refusal
+from parley.model.refusals import BadInput, LogUnavailable
 from parley.model.strangers import clean_name
 
-STATUS: Mapping[str, int] = {
-    "body_too_large": 413,
-    "content_type_wrong": 415,
-    "form_stale": 409,
-    "origin_wrong": 403,
-    "session_unknown": 401,
-    "proof_needed": 401,
-    "passkey_rejected": 403,
-    "body_wrong_shape": 422,
-    "body_not_json": 400,
-    "receipt_unknown": 404,
-    "too_many": 429,
-    "records_conflict": 409,
-}
 RELEASES_A_PAGE = 25
-LINES_COUNTED_MAX = 50_000
 NICKNAME_CHARS_MAX = 40
 EVERYWHERE = "*"
 ERASE_WORD = "erase"
 CONFIRMED: Mapping[str, str] = {"erase": "/me/erase", "security": "/me/security"}
 """Where a fresh proof leads. The address names one of these; nothing of it is ever followed."""
 
-Work = Callable[[SignIn], Awaitable[Response]]
-Shape = TypeVar("Shape")
-
-
-class TooMany(Refusal):
-    code = "too_many"
-    plain_words = "That was a lot in a short time. Please wait a minute and try again."
-
-
-class ProofNeeded(Refusal):
-    """She is signed in, but proved who she is too long ago for what she wants to do."""
-
-    code = "proof_needed"
-    plain_words = "Please confirm first that it is you."
-
-
-class Sent(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    use: PasskeyUse
-
-
-class NewPasskey(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    credential: msgspec.Raw
-    name: str = ""
-
 
 def customer_routes(house: House, settings: CustomerSettings, *, on_fault: Callable[[str], None] = lambda name: None) -> list[BaseRoute]:
     """The routes of the customer's page, for the app to mount at the root. `on_fault` hears the type of whatever broke unforeseen."""
-    doors = _Doors(house, settings, on_fault)
+    doors, passkeys = _PageDoors(house, settings, on_fault), PasskeyDoors(house, settings, on_fault)
     return [
         Route("/me", doors.overview, methods=["GET"]),
         Route("/me/releases", doors.releases, methods=["GET"]),
@@ -102,23 +60,15 @@ def customer_routes(house: House, settings: CustomerSettings, *, on_fault: Calla
         Route("/me/erase", doors.erase, methods=["POST"]),
         Route("/me/confirm", doors.confirm, methods=["GET"]),
         Route("/me/sign-out", doors.sign_out, methods=["POST"]),
-        Route("/me/passkeys/challenge", doors.challenge, methods=["POST"]),
-        Route("/me/passkeys/sign-in", doors.passkey_sign_in, methods=["POST"]),
-        Route("/me/passkeys/step-up", doors.passkey_step_up, methods=["POST"]),
-        Route("/me/passkeys/add", doors.passkey_add, methods=["POST"]),
+        Route("/me/passkeys/challenge", passkeys.challenge, methods=["POST"]),
+        Route("/me/passkeys/sign-in", passkeys.passkey_sign_in, methods=["POST"]),
+        Route("/me/passkeys/step-up", passkeys.passkey_step_up, methods=["POST"]),
+        Route("/me/passkeys/add", passkeys.passkey_add, methods=["POST"]),
         Route("/static/me/{name}", doors.static, methods=["GET"]),
     ]
 
 
-class _Doors:
-    def __init__(self, house: House, settings: CustomerSettings, on_fault: Callable[[str], None]) -> None:
-        self._house = house
-        self._settings = settings
-        self._on_fault = on_fault
-        self._pages = Pages(settings)
-        self._ceremonies = Ceremonies(house.records, settings.site, house.clock, house.chance) if settings.site is not None else None
-        self._knock_cookie = "__Host-parley-knock" if settings.secure else "parley-knock"
-
+class _PageDoors(Doors):
     # What each platform may ask and has learned.
 
     async def overview(self, request: Request) -> Response:
@@ -360,158 +310,8 @@ class _Doors:
 
         return await self._hers(request, work)
 
-    # Passkeys.
-
-    async def challenge(self, request: Request) -> Response:
-        async def work() -> Response:
-            body = await read_json(request, self._settings.public_origin)
-            if not self._house.admits(client_address(request)):
-                raise TooMany()
-            use = decoded(body, Sent).use
-            sign_in = None if use is PasskeyUse.SIGN_IN else await self._proven(request, fresh=use is PasskeyUse.ADD)
-            if sign_in is None:
-                await self._check_visit(request)
-            knock = await self._with_passkeys().begin(use, sign_in, self._settings.bank_title)
-            secure = "; Secure" if self._settings.secure else ""
-            cookie = f"{self._knock_cookie}={knock.token}; Path=/; Max-Age={int(CHALLENGE_LIFE.total_seconds())}; HttpOnly; SameSite=Strict{secure}"
-            return with_cookie(JSONResponse(knock.options), cookie)
-
-        return await self._json(work)
-
-    async def passkey_sign_in(self, request: Request) -> Response:
-        async def work() -> Response:
-            sent = await read_json(request, self._settings.public_origin)
-            await self._check_visit(request)
-            headers = lower_headers(request)
-            customer = await self._with_passkeys().sign_in(read_cookie(headers, self._knock_cookie), sent)
-            cookie = await self._house.sign_ins.arrived(customer, SignInMethod.PASSKEY, headers)
-            return with_cookie(JSONResponse({"next": "/me"}), cookie)
-
-        return await self._json(work)
-
-    async def passkey_step_up(self, request: Request) -> Response:
-        async def work() -> Response:
-            sent = await read_json(request, self._settings.public_origin)
-            sign_in = await self._proven(request, fresh=False)
-            headers = lower_headers(request)
-            await self._with_passkeys().step_up(read_cookie(headers, self._knock_cookie), sent, sign_in)
-            cookie = await self._house.sign_ins.arrived(sign_in.customer, SignInMethod.PASSKEY, headers)
-            return with_cookie(JSONResponse({"next": "/me"}), cookie)
-
-        return await self._json(work)
-
-    async def passkey_add(self, request: Request) -> Response:
-        async def work() -> Response:
-            body = await read_json(request, self._settings.public_origin)
-            sign_in = await self._proven(request, fresh=True)
-            sent = decoded(body, NewPasskey)
-            knock = read_cookie(lower_headers(request), self._knock_cookie)
-            await self._with_passkeys().add(knock, bytes(sent.credential), sign_in, sent.name)
-            return JSONResponse({"next": "/me/security?done=passkey-added"})
-
-        return await self._json(work)
-
     async def static(self, request: Request) -> Response:
         return self._pages.static(request.path_params["name"])
-
-    # What every door shares.
-
-    async def _hers(self, request: Request, work: Work) -> Response:
-        """`work` for whoever is signed in; the sign-in page for everybody else."""
-        try:
-            sign_in = await self._house.sign_ins.find(lower_headers(request))
-            return await work(sign_in) if sign_in is not None else await self._sign_in_page(request)
-        except (Refusal, Fault) as failure:
-            return self._failure_page(failure)
-        except Exception as unforeseen:
-            self._on_fault(type(unforeseen).__name__)
-            return self._failure_page(Fault())
-
-    async def _sign_in_page(self, request: Request) -> Response:
-        if request.method == "HEAD":
-            return Response()
-        visit, cookie = await self._visit(request)
-        status = 200 if request.url.path == "/me" and request.method == "GET" else 401
-        response = self._pages.render("sign_in.html", status=status, visit_csrf=visit, passkeys=self._ceremonies is not None)
-        return with_cookie(response, cookie)
-
-    async def _visit(self, request: Request) -> tuple[str, str | None]:
-        """The token that forms of a browser show before anybody is signed in, and the cookie that goes with a new one."""
-        found = await self._house.visitors.find(lower_headers(request))
-        if found is not None and found.ambient:
-            return found.csrf, None
-        opened = await self._house.visitors.open(client_address(request))
-        if opened is None:
-            raise TooMany()
-        return opened[0].csrf, opened[1]
-
-    async def _check_visit(self, request: Request) -> None:
-        headers = lower_headers(request)
-        found = await self._house.visitors.find(headers)
-        if found is None:
-            raise BadInput("session_unknown")
-        check_csrf(found.csrf, headers.get(HEADER_CSRF, ""))
-
-    async def _proven(self, request: Request, *, fresh: bool) -> SignIn:
-        """Who is signed in, with the token that only our page has. Raises BadInput; with `fresh`, also when her proof is an old one."""
-        headers = lower_headers(request)
-        sign_in = await self._house.sign_ins.find(headers)
-        if sign_in is None:
-            raise BadInput("session_unknown")
-        check_csrf(sign_in.csrf, headers.get(HEADER_CSRF, ""))
-        if fresh and not self._house.sign_ins.is_fresh(sign_in):
-            raise ProofNeeded()
-        return sign_in
-
-    def _with_passkeys(self) -> Ceremonies:
-        if self._ceremonies is None:
-            raise BadInput("session_unknown", "no passkeys at this address")
-        return self._ceremonies
-
-    async def _form(self, request: Request, sign_in: SignIn) -> dict[str, str]:
-        form = await read_form(request, self._settings.public_origin)
-        check_csrf(sign_in.csrf, form.get("csrf", ""))
-        return form
-
-    async def _title(self) -> Callable[[str], str]:
-        """What customers call a platform, by its registered name."""
-        titles = await self._house.titles()
-        return lambda platform: titles.get(platform, platform)
-
-    async def _all_lines(self, customer: str) -> tuple[LedgerLine, ...]:
-        """Her whole ledger, newest first, up to LINES_COUNTED_MAX."""
-        await self._house.flush()
-        lines: list[LedgerLine] = []
-        before: int | None = None
-        while len(lines) < LINES_COUNTED_MAX and (page := await self._house.records.disclosures_of(customer, before=before)):
-            lines += page
-            before = page[-1].number
-        return tuple(lines)
-
-    def _page(self, template: str, request: Request, sign_in: SignIn, *, status: int = 200, **values: object) -> Response:
-        done = DONE.get(request.query_params.get("done", ""))
-        return self._pages.render(template, status=status, csrf=sign_in.csrf, done=done, passkeys_possible=self._ceremonies is not None, **values)
-
-    def _failure_page(self, failure: Refusal | Fault) -> Response:
-        status = STATUS.get(failure.code, 403 if isinstance(failure, Refusal) else 503)
-        heading = "That didn't work this time" if status == 503 else "This isn't here" if status == 404 else "This can't go on here"
-        lines = (failure.plain_words,) if status != 404 else ("There is nothing of yours at this address.",)
-        response = self._pages.render("message.html", status=status, heading=heading, lines=lines, code=failure.code)
-        if status in (429, 503):
-            response.headers["retry-after"] = "60" if status == 429 else "5"
-        return response
-
-    async def _json(self, work: Callable[[], Awaitable[Response]]) -> Response:
-        try:
-            return await work()
-        except (Refusal, Fault) as failure:
-            outcome = "refused" if isinstance(failure, Refusal) else "fault"
-            text = "You have that passkey already, or as many as one may have." if failure.code == "records_conflict" else failure.plain_words
-            body = {"outcome": outcome, "code": failure.code, "text": text}
-            return JSONResponse(body, status_code=STATUS.get(failure.code, 403 if outcome == "refused" else 503))
-        except Exception as unforeseen:
-            self._on_fault(type(unforeseen).__name__)
-            return JSONResponse({"outcome": "fault", "code": "internal", "text": Fault.plain_words}, status_code=503)
 
 
 ERASED = (
@@ -525,16 +325,6 @@ def number_in(text: str) -> int | None:
     return int(text) if text.isascii() and text.isdecimal() and len(text) <= 18 else None
 
 
-def decoded(body: bytes, shape: type[Shape]) -> Shape:
-    """Raises BadInput."""
-    try:
-        return msgspec.json.decode(body, type=shape)
-    except msgspec.ValidationError:
-        raise BadInput("body_wrong_shape") from None
-    except (msgspec.DecodeError, ValueError, RecursionError):
-        raise BadInput("body_not_json") from None
-
-
 def confirmed_address(to: str, grant: str) -> str:
     """Where a fresh proof leads: one of our own few places, whatever the address says."""
     if to == "extend" and len(grant) == 32 and all(letter in "0123456789abcdef" for letter in grant):
@@ -542,23 +332,5 @@ def confirmed_address(to: str, grant: str) -> str:
     return CONFIRMED.get(to, "/me")
 
 
-def see(address: str, done: str) -> Response:
-    return RedirectResponse(f"{address}?done={done}", status_code=303)
-
-
-def see_confirm(leads_to: str) -> Response:
-    return RedirectResponse(f"/me/confirm?to={leads_to}", status_code=303)
-
-
 def attachment(content: bytes, kind: str, name: str) -> Response:
     return Response(content, media_type=kind, headers={"content-disposition": f'attachment; filename="{name}"', "cache-control": "no-store"})
-
-
-def with_cookie(response: Response, cookie: str | None) -> Response:
-    if cookie:
-        response.headers.append("set-cookie", cookie)
-    return response
-
-
-def client_address(request: Request) -> str:
-    return request.client.host if request.client else "unknown"
