@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from parley.authorization.credentials import BankCredentials
+from parley.model.extensions import BankCredential
 from parley.model.grants import BankTokens
 from parley.model.refusals import BankUnavailable, LinkLost
 from parley.release.ports import CaseFile
@@ -155,3 +156,65 @@ def test_forgetting_spares_a_link_that_was_made_anew_meanwhile() -> None:
     assert not records.lost
     asyncio.run(desk(records, RotatingBank(None)).forget(case(new)))
     assert records.lost == ["c1"]
+
+
+def refused(held: BankTokens) -> BankCredential:
+    return BankCredential(held.access_token, held.expires_at)
+
+
+def test_a_token_that_the_bank_refused_before_its_time_is_renewed_once_for_all_who_were_refused() -> None:
+    held = tokens("old", 900)
+    records, bank = Records(held), RotatingBank(held.refresh_token)
+
+    async def ask() -> None:
+        credentials = desk(records, bank)
+        fresh = await asyncio.gather(*(credentials.renewed(case(held), refused(held)) for _ in range(20)))
+        late = await credentials.renewed(case(held), refused(held))
+        assert {each.access_token for each in (*fresh, late)} == {"new1-access"}
+
+    asyncio.run(ask())
+    assert bank.renewals == 1 and not records.lost
+
+
+def test_a_link_that_nothing_renews_is_lost_and_a_bank_that_is_down_loses_none() -> None:
+    for held, bank, reason in (
+        (tokens("old", 900), RotatingBank(None), LinkLost),
+        (tokens("once", 900, refresh=None), RotatingBank(None), LinkLost),
+        (tokens("old", 900), RotatingBank(None, BankUnavailable()), BankUnavailable),
+    ):
+        with pytest.raises(reason):
+            asyncio.run(desk(Records(held), bank).renewed(case(held), refused(held)))
+    for asked in (case(None), case(tokens("old", 900), None)):
+        with pytest.raises(LinkLost):
+            asyncio.run(desk(Records(None), RotatingBank("r")).renewed(asked, refused(tokens("old", 900))))
+
+
+def test_a_bank_that_refuses_the_renewed_token_too_ends_the_link_and_a_new_link_stands() -> None:
+    held = tokens("old", 900)
+
+    async def ask(linked_anew: bool) -> list[str]:
+        records, bank = Records(held), RotatingBank(held.refresh_token)
+        credentials = desk(records, bank)
+        await credentials.renewed(case(held), refused(held))
+        if linked_anew:
+            records.held = tokens("anew", 900)
+        await credentials.forget(case(held))
+        return records.lost
+
+    assert asyncio.run(ask(False)) == ["c1"] and asyncio.run(ask(True)) == []
+
+
+def test_a_renewal_for_the_time_alone_does_not_hand_out_the_refused_token_again() -> None:
+    """One question renews because time is up by its own look, another because the bank said no: both wait for one renewal."""
+    held = tokens("old", 900)
+    records, bank = Records(held), RotatingBank(held.refresh_token)
+
+    async def ask() -> None:
+        credentials = desk(records, bank)
+        by_time = asyncio.ensure_future(credentials.credential(case(tokens("older", 5))))
+        await asyncio.sleep(0)
+        assert (await credentials.renewed(case(held), refused(held))).access_token == "new1-access"
+        assert (await by_time).access_token == "old-access"
+
+    asyncio.run(ask())
+    assert bank.renewals == 1

@@ -23,7 +23,7 @@ from parley.model.extensions import BankCredential, Offering, OfferingCard, Orde
 from parley.model.grants import BankTokens, Budget, Grant, GrantState
 from parley.model.ledger import AccountKind, AccountStatus, Balance, LinkedAccount, Statement, Transaction, TransactionState
 from parley.model.money import Money
-from parley.model.refusals import BudgetSpent, Fault, ForgedMessage, GrantRevoked, LogUnavailable, ReplayedMessage
+from parley.model.refusals import BudgetSpent, Fault, ForgedMessage, GrantRevoked, LinkLost, LogUnavailable, ReplayedMessage
 from parley.model.stages import Envelope, Question
 from parley.model.words import Delivery, Projection, Provenance, Purpose
 from parley.offerings import load_offerings
@@ -180,6 +180,13 @@ class MemoryCredentials:
     raises: Exception | None = None
     forget_raises: Exception | None = None
     forgotten: int = 0
+    fresh: BankCredential | None = None
+    """What the bank gives for a credential that it refused; None: it renews nothing."""
+
+    async def renewed(self, case: CaseFile, refused: BankCredential) -> BankCredential:
+        if self.fresh is None:
+            raise LinkLost()
+        return self.fresh
 
     async def credential(self, case: CaseFile) -> BankCredential:
         if self.raises is not None:
@@ -200,6 +207,8 @@ class ChosenBank:
     statement: Statement
     name: str = "larkspur"
     raises: Exception | None = None
+    refuses: frozenset[str] = frozenset()
+    """Access tokens that it does not take."""
     orders: list[Order] = field(default_factory=list)
 
     async def owner(self, credential: BankCredential, interaction_id: str) -> str:
@@ -212,6 +221,8 @@ class ChosenBank:
         self.orders.append(order)
         if self.raises is not None:
             raise self.raises
+        if credential.access_token in self.refuses:
+            raise LinkLost()
         return self.statement
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from parley.model.extensions import BankCredential
 from parley.model.grants import Budget, GrantState
 from parley.model.refusals import BankTimeout
 from parley.model.words import Projection
@@ -130,3 +131,24 @@ def test_late_in_the_evening_today_is_still_the_customers_today(tmp_path: Path) 
     town = build_town(tmp_path)
     town.clock.now = town.clock.now.replace(day=23, hour=2)
     assert "Yesterday, Quillfeather" in ask(town, "what was my last payment?").release.answer.text
+
+
+def test_an_access_token_that_ended_early_costs_no_link(tmp_path: Path) -> None:
+    town = build_town(tmp_path)
+    case = town.records.case
+    assert case.tokens is not None
+    town.bank.refuses = frozenset({case.tokens.access_token})
+    town.credentials.fresh = BankCredential("another", case.tokens.expires_at)
+    assert ask(town, "what's my balance?").release.answer.text == CONVERSATION[0][1]
+    assert len(town.bank.orders) == 2 and town.bank.orders[0] == town.bank.orders[1] and not town.credentials.forgotten
+
+
+def test_a_bank_that_takes_the_renewed_token_no_more_than_the_old_one_is_asked_twice_and_the_link_is_lost(tmp_path: Path) -> None:
+    town = build_town(tmp_path)
+    case = town.records.case
+    assert case.tokens is not None
+    town.bank.refuses = frozenset({case.tokens.access_token, "another"})
+    town.credentials.fresh = BankCredential("another", case.tokens.expires_at)
+    outcome = asyncio.run(town.ask("what's my balance?"))
+    assert isinstance(outcome, Declined) and outcome.reason.code == "link_lost"
+    assert len(town.bank.orders) == 2 and town.credentials.forgotten == 1

@@ -13,6 +13,7 @@ from typing import TypeAlias
 from parley.consent import check_consent, check_still_live, is_live
 from parley.model.extensions import Bank, Channel, Offering, OfferingCard, Order, Understanding, Understood
 from parley.model.grants import Grant
+from parley.model.ledger import Statement
 from parley.model.marks import PlatformMarks
 from parley.model.refusals import (
     BankUnavailable,
@@ -120,7 +121,7 @@ async def release(envelope: Envelope, channel: Channel, house: House) -> Release
         vault = vault_of(case)
         order = order_from(ruling, case, house, now)
         bank = bank_of(case, house)
-        statement = await bank.fetch(await house.credentials.credential(case), order)
+        statement = await fetched(case, bank, order, house)
         laps.mark("bank")
         # 7. Drop what was not ruled; let the offering put the rest into words.
         now = house.clock()
@@ -149,6 +150,16 @@ async def release(envelope: Envelope, channel: Channel, house: House) -> Release
     except Exception as mistake:
         # A mistake in an extension's code. Its message or traceback may quote a figure, so only its kind and place go on.
         return Declined(question, Fault(place_of(mistake)), laps.ms)
+
+
+async def fetched(case: CaseFile, bank: Bank, order: Order, house: House) -> Statement:
+    """What the bank told. An access token can end before its time while the link stands: the refresh token decides which of the two it was."""
+    credential = await house.credentials.credential(case)
+    try:
+        return await bank.fetch(credential, order)
+    except LinkLost:
+        credential = await house.credentials.renewed(case, credential)
+    return await bank.fetch(credential, order)
 
 
 async def forget(case: CaseFile, house: House) -> None:

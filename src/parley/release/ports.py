@@ -57,6 +57,12 @@ class Credentials(Protocol):
         Raises LinkLost when the bank no longer renews it, BankUnavailable when it cannot be reached.
         """
 
+    async def renewed(self, case: CaseFile, refused: BankCredential) -> BankCredential:
+        """Another credential than `refused`, which the bank did not take: asked of the bank's authorization server now, whatever the clock says.
+
+        Raises LinkLost when that no longer renews it, BankUnavailable when it cannot be reached.
+        """
+
     async def forget(self, case: CaseFile) -> None:
         """The bank said that the link is lost: remember it, so that the customer is asked to link again."""
 
