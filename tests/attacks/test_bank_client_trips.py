@@ -118,7 +118,7 @@ def back(issuer: str, *others: tuple[str, str], **changes: str | None) -> list[t
     return [(name, value) for name, value in params.items() if value is not None] + list(others)
 
 
-def test_a_trip_tells_the_browser_nothing_but_who_asks_and_a_reference() -> None:
+def test_A22_a_trip_tells_the_browser_nothing_but_who_asks_and_a_reference() -> None:
     door = Door()
     trip = at(door, lambda client: client.begin())
     assert dict(parse_qsl(urlsplit(trip.url).query)) == {"client_id": "parley", "request_uri": "urn:ietf:params:oauth:request_uri:abc"}
@@ -132,7 +132,7 @@ def test_a_trip_tells_the_browser_nothing_but_who_asks_and_a_reference() -> None
     assert detail["consentRequest"]["resources"] == [{"resourceType": "ACCOUNT", "dataClusters": ["ACCOUNT_BASIC", "BALANCES", "TRANSACTIONS"]}]
 
 
-def test_the_assertion_is_for_this_bank_alone_once_and_a_minute() -> None:
+def test_A23_the_assertion_is_for_this_bank_alone_once_and_a_minute() -> None:
     door = Door()
 
     async def twice(client: BankClient) -> None:
@@ -174,7 +174,7 @@ def test_the_assertion_is_for_this_bank_alone_once_and_a_minute() -> None:
         lambda issuer: back(issuer, session_state="a" * 5000),
     ],
 )
-def test_C1_B3_a_forged_return_sends_nothing_to_any_token_endpoint(params: Callable[[str], list[tuple[str, str]]]) -> None:
+def test_A21_C1_B3_a_forged_return_sends_nothing_to_any_token_endpoint(params: Callable[[str], list[tuple[str, str]]]) -> None:
     door = Door()
     outcome = at(door, lambda client: client.finish(params(door.bank.url), "the-state", "v" * 43))
     assert type(outcome) is ForgedMessage
@@ -217,7 +217,7 @@ def test_what_the_customer_decided_at_the_bank_has_its_own_words() -> None:
     assert not door.bank.asked
 
 
-def test_tokens_come_once_for_one_callback_and_are_asked_for_once() -> None:
+def test_A27_tokens_come_once_for_one_callback_and_are_asked_for_once() -> None:
     door = Door()
     tokens = at(door, lambda client: client.finish(back(door.bank.url), "the-state", "v" * 43))
     assert (tokens.access_token, tokens.refresh_token, tokens.consent_id) == ("SECRET-ACCESS-1", "SECRET-REFRESH-1", "consent-2")
@@ -240,7 +240,7 @@ def test_tokens_come_once_for_one_callback_and_are_asked_for_once() -> None:
         {"expires_in": -5}, {"expires_in": "soon"}, {"expires_in": 1e400},
     ],
 )  # fmt: skip
-def test_tokens_that_were_not_agreed_are_refused(changes: dict[str, Any]) -> None:
+def test_A24_tokens_that_were_not_agreed_are_refused(changes: dict[str, Any]) -> None:
     door = Door()
     door.tokens = told(good_tokens(**changes))
     assert type(at(door, lambda client: client.finish(back(door.bank.url), "the-state", "v" * 43))) is BankNonsense
@@ -254,7 +254,7 @@ def test_a_token_for_ever_and_one_without_an_end_are_both_renewed_soon_enough() 
     assert at(door, lambda client: client.refresh(HELD)).expires_at == NOW + timedelta(seconds=60)
 
 
-def test_refresh_tokens_that_stay_and_that_rotate_both_survive() -> None:
+def test_A25_refresh_tokens_that_stay_and_that_rotate_both_survive() -> None:
     door = Door()
     door.tokens = told(good_tokens(refresh_token=None, grant_id=None))
     kept = at(door, lambda client: client.refresh(HELD))
@@ -289,7 +289,7 @@ def test_giving_back_starts_with_the_token_that_makes_new_ones() -> None:
         {"token_endpoint_auth_methods_supported": ["client_secret_basic"]}, {"authorization_response_iss_parameter_supported": False},
     ],
 )  # fmt: skip
-def test_metadata_that_would_weaken_or_lead_astray_is_refused_before_anything_is_sent(changes: dict[str, Any]) -> None:
+def test_A21_metadata_that_would_weaken_or_lead_astray_is_refused_before_anything_is_sent(changes: dict[str, Any]) -> None:
     door = Door()
     door.metadata = changes
     assert type(at(door, lambda client: client.begin())) is BankNonsense

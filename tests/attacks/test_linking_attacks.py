@@ -72,7 +72,7 @@ def code_of(seen: Seen) -> str:
         ({"cookies": False}, 401, "session_unknown"),
     ],
 )
-def test_C2_a_form_that_is_not_ours_starts_no_link(house: House, change: dict[str, Any], status: int, code: str) -> None:
+def test_A27_C2_a_form_that_is_not_ours_starts_no_link(house: House, change: dict[str, Any], status: int, code: str) -> None:
     visitor = Visitor(house.origin)
     csrf = visitor.open_chat()
     if change.get("cookies") is False:

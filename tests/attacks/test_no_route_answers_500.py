@@ -13,6 +13,7 @@ import re
 from collections.abc import Iterator
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlencode
 
@@ -193,3 +194,12 @@ def test_C17_no_route_answers_500_to_anything(opened: Opened, data: some.DataObj
 def test_B35_the_fuzzed_addresses_are_all_that_the_house_opens(opened: Opened) -> None:
     paths = {path for path, _ in opened.routes}
     assert {"/", "/chat/ask", "/consent", "/link/callback", "/healthz"} <= paths
+
+
+def test_B35_every_address_is_on_the_published_list(opened: Opened) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "routes.md").read_text()
+    listed = {path: set(methods.split(", ")) for path, methods in re.findall(r"^\| `([^`]+)` \| ([A-Z, ]+) \|", page, re.MULTILINE)}
+    mounted: dict[str, set[str]] = {}
+    for path, methods in opened.routes:
+        mounted.setdefault(path, set()).update(set(methods) - {"HEAD"})
+    assert mounted == listed, "docs/routes.md lists every address with what it needs"
