@@ -18,6 +18,7 @@ from parley.cli.demo import Asked, Demo, Plan, ask_all, port_or_free, receipts_f
 from parley.cli.robot import RobotLost
 from parley.cli.supervise import ChildFailed, stop_signals
 
+DEMO_OFFICERS = ("Rosa", "Sam")
 screen = Console(stderr=True, highlight=False)
 
 
@@ -52,7 +53,9 @@ async def stay_open(*, seed: int, keep: Path | None, port: int | None, bank_port
     stop = stop_signals()
     try:
         async with running(plan, report) as demo:
+            links = await invited_officers(demo)
             screen.print(welcome(demo))
+            screen.print(officers_welcome(demo, links), soft_wrap=True)
             if open_page and has_screen():
                 await asyncio.to_thread(webbrowser.open, demo.chat_url)
             await stop.wait()
@@ -81,6 +84,30 @@ Break the bank:  [bold]{demo.bank_url}/operator[/]
 {kept} Stop with Ctrl-C.""",
         title="Parley demo: no receipt, no release",
         expand=False,
+    )
+
+
+async def invited_officers(demo: Demo) -> dict[str, str]:
+    """Links with which two demo officers make their passkeys: a policy needs four eyes. Raises ChildFailed."""
+    from parley.cli import staff_desk
+    from parley.model.staff import Role
+    from parley.settings import load_settings
+
+    settings = load_settings(demo.config)
+    links: dict[str, str] = {}
+    for name in DEMO_OFFICERS:
+        try:
+            links[name] = (await staff_desk.add(settings, name, Role.OFFICER)).link
+        except staff_desk.StaffTrouble:
+            links[name] = (await staff_desk.invite(settings, name)).link  # Kept data: she is known there.
+    return links
+
+
+def officers_welcome(demo: Demo, links: dict[str, str]) -> str:
+    """Beside the panel, not in it: a link must stay in one piece to be clicked."""
+    lines = [f"  {name}: {link}" for name, link in links.items()]
+    return "\n".join(
+        [f"Officers [bold]{demo.chat_url}/officer/[/]   (policy with four eyes, what left, the switch; each link makes one passkey)", *lines]
     )
 
 
