@@ -19,7 +19,7 @@ from playwright.sync_api import Browser, BrowserContext, Page
 from parley.authorization.consent_record import RecordRejected, verify_consent_record
 from parley.proof import verify_receipt
 from tests.browser import PICTURES, ask, open_chromium
-from tests.house import RunningHouse
+from tests.house import RunningHouse, parley
 
 pytestmark = pytest.mark.browser
 
@@ -75,7 +75,8 @@ class Watched:
     def __init__(self, browser: Browser, house: RunningHouse, scheme: str = "light", width: int = 1100, height: int = 850) -> None:
         self.house = house
         self.look = f"{scheme}-{width}"
-        self.context: BrowserContext = browser.new_context(color_scheme="dark" if scheme == "dark" else "light", viewport={"width": width, "height": height})
+        colours: Any = "dark" if scheme == "dark" else "light"
+        self.context: BrowserContext = browser.new_context(color_scheme=colours, viewport={"width": width, "height": height})
         self.page: Page = self.context.new_page()
         self.complaints: list[str] = []
         self.elsewhere: list[str] = []
@@ -158,7 +159,9 @@ def tick_all(page: Page) -> None:
 
 
 @pytest.mark.parametrize(("scheme", "width", "height"), [("light", 1100, 850), ("dark", 390, 844)])
-def test_she_sees_what_was_learned_and_checks_a_receipt(watch: Callable[..., Watched], house: RunningHouse, scheme: str, width: int, height: int) -> None:
+def test_she_sees_what_was_learned_and_checks_a_receipt(
+    watch: Callable[..., Watched], house: RunningHouse, scheme: str, width: int, height: int
+) -> None:
     seen = watch(scheme, width, height)
     page = seen.page
     seen.link("ada" if scheme == "light" else "ben")
@@ -315,7 +318,7 @@ def press(page: Page, target: Any) -> None:
     raise AssertionError("The Tab key never gets there.")
 
 
-def test_the_signed_record_of_every_version_is_hers_to_keep(watch: Callable[..., Watched], house: RunningHouse) -> None:
+def test_the_signed_record_of_every_version_is_hers_to_keep(watch: Callable[..., Watched], house: RunningHouse, tmp_path: Path) -> None:
     seen = watch()
     seen.link("hugo")
     seen.open("/me")
@@ -328,6 +331,13 @@ def test_the_signed_record_of_every_version_is_hers_to_keep(watch: Callable[...,
     proved = verify_receipt(json.loads(file)["log_receipt"], house.vkey)
     assert proved.index == record["parley"]["log_index"]
     assert f"sha256:{proved.private['text_sha256']}" == record["pii_processing"]["privacy_notice"]
+    names = {"record.json": file, "consent-records.jwks": keys, "log.vkey": house.vkey}
+    for name, text in names.items():
+        (tmp_path / name).write_text(text)
+    checked = parley("verify", tmp_path / "record.json")
+    assert (checked.returncode, checked.stdout[:28]) == (0, "This consent record holds: v"), checked
+    (tmp_path / "record.json").write_text(file.replace("balance.available", "balance.everything"))
+    assert parley("verify", tmp_path / "record.json").returncode == 1
     with pytest.raises(RecordRejected):
         verify_consent_record(file.replace('"P90D"', '"P99D"').encode(), keys.encode())
     seen.calm()

@@ -91,16 +91,22 @@ def chat(
 
 @app.command()
 def verify(
-    file: Annotated[Path, typer.Argument(metavar="RECEIPT", help="The receipt.")],
+    file: Annotated[Path, typer.Argument(metavar="RECEIPT", help="The receipt, or a signed consent record.")],
     key: Annotated[
         str,
         typer.Option("--key", metavar="FILE|KEY", help="The log's public key, or the file that holds it; log.vkey beside the receipt unless given."),
+    ] = "",
+    keys: Annotated[
+        str, typer.Option("--keys", metavar="FILE", help="For a consent record: the published keys; consent-records.jwks beside it unless given.")
     ] = "",
     as_json: AsJson = False,
 ) -> None:
     """Check a receipt offline, against nothing but the log's public key. Exits 0 when it holds, 1 when it does not."""
     from parley.cli.verify import verify_file
+    from parley.cli.verify_record import looks_like_record, verify_record_file
 
+    if file.is_file() and looks_like_record(file):
+        sys.exit(verify_record_file(file, key, keys, as_json=as_json))
     sys.exit(verify_file(file, key, as_json=as_json))
 
 
