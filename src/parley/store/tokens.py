@@ -26,6 +26,7 @@ USED_CODES_REMEMBERED = timedelta(days=1)
 
 _REQUEST = "request"
 _PRUNED_AT_ONCE = 512
+_PRUNE_STEPS_MAX = 64
 _TAKE_REQUEST = "DELETE FROM attempts WHERE kind = ? AND token_hash = ? RETURNING sealed, expires_at"
 _PEEK_REQUEST = "SELECT sealed, expires_at FROM attempts WHERE kind = ? AND token_hash = ?"
 _FIND = """
@@ -203,17 +204,21 @@ class Tokens(Cabinet):
             return None
 
     async def prune_tokens(self) -> int:
-        """One small step of forgetting what has ended. Rows deleted."""
+        """Forget what has ended, in small steps, so that no other write waits long. Rows deleted."""
         now = to_micros(self._clock())
+        return sum([await self._prune_table(table, key, column, now) for table, key, column in _PRUNE])
 
-        def work() -> Work[int]:
-            deleted = 0
-            for table, key, column in _PRUNE:
-                oldest = f"SELECT {key} FROM {table} WHERE {column} <= ? ORDER BY {column}, {key} LIMIT ?"  # noqa: S608 - our own names
-                deleted += len((yield f"DELETE FROM {table} WHERE {key} IN ({oldest}) RETURNING 1", (now, _PRUNED_AT_ONCE)))  # noqa: S608
-            return deleted
-
-        return await self._driver.write(work)
+    async def _prune_table(self, table: str, key: str, column: str, now: int) -> int:
+        """A proof is remembered for every request, so the steps must keep up with some hundred of those a second."""
+        oldest = f"SELECT {key} FROM {table} WHERE {column} <= ? ORDER BY {column}, {key} LIMIT ?"  # noqa: S608 - our own names
+        delete = f"DELETE FROM {table} WHERE {key} IN ({oldest}) RETURNING 1"  # noqa: S608
+        deleted = 0
+        for _ in range(_PRUNE_STEPS_MAX):
+            step = len(await self._driver.write(only(delete, now, _PRUNED_AT_ONCE)))
+            deleted += step
+            if step < _PRUNED_AT_ONCE:
+                break
+        return deleted
 
     def _waiting(self, reference_hash: bytes, rows: list[Row], now: datetime) -> AuthorizationRequest | None:
         if not rows or rows[0][1] <= to_micros(now):

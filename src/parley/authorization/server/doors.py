@@ -27,11 +27,13 @@ from parley.authorization.server.exchange import answered, header_values, one_he
 from parley.authorization.server.issuing import Issuing
 from parley.authorization.server.metadata import resource_metadata, server_metadata
 from parley.authorization.server.ports import ClientRecords, GrantMaker, KeySource, Params, RefusalLog, Rules, ServerRecords
-from parley.authorization.server.profile import Profile, Refresh
+from parley.authorization.server.profile import Authentication, Profile, Refresh
 from parley.authorization.server.requests import REQUEST_URI_PREFIX, Requests
 from parley.authorization.sessions import Throttle
 from parley.model.clients import Client
 from parley.model.refusals import LogUnavailable
+
+ADDRESS_FACTOR = 20
 
 
 class AuthorizationServer:
@@ -67,7 +69,8 @@ class AuthorizationServer:
         self.issuing = Issuing(profile, self.issuer, records, clock)
         self.tokens = OwnTokens(self.issuer, self.resource, records, self.proofs if profile.bound else None, clock)
         self._clients = Throttle(per_second=limits[0], burst=limits[1])
-        self._addresses = Throttle(per_second=limits[0], burst=limits[1])
+        # Behind a proxy all clients share its address, so the bound on addresses is a wide one: it only stops floods of strangers.
+        self._addresses = Throttle(per_second=limits[0] * ADDRESS_FACTOR, burst=limits[1] * ADDRESS_FACTOR)
 
     def admit(self, throttled: str, *, client: bool) -> None:
         """Raises OAuthError for a client, or an address, that asks faster than any need there is."""
@@ -172,7 +175,9 @@ class _Doors:
         self._server.admit(client_address(request), client=False)
         params = await read_params(request)
         client = await self._server.gate.proved(params, one_header(request, "authorization"))
-        self._server.admit(client.id, client=True)
+        # A public client proves nothing, so that a stranger could use up its share: there, each address has a share of its own.
+        public = Authentication.NONE in self._server.profile.authentication
+        self._server.admit(f"{client.id} {client_address(request)}" if public else client.id, client=True)
         return params, client
 
     async def _jkt(self, request: Request, endpoint: str) -> str:
