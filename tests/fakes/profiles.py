@@ -85,8 +85,10 @@ class Makers:
 class ProfilesHouse:
     """FAPI, assistants, Alexa and Google beside each other, as the app mounts them. `clients` stands before the records for assistants."""
 
-    def __init__(self, bench: RecordsBench, records: Records, clients: ClientRecords | None = None) -> None:
+    def __init__(self, bench: RecordsBench, records: Records, clients: ClientRecords | None = None, limits: tuple[float, int] = UNTHROTTLED) -> None:
         self.bench, self.records = bench, records
+        self.limits = limits
+        self.address = "192.0.2.1"
         self.makers = Makers(bench, records)
         self.faults: list[str] = []
         self.assistants = self._server(MCP, clients)
@@ -108,7 +110,7 @@ class ProfilesHouse:
             keys=None,
             clock=lambda: self.bench.now,
             clients=clients,
-            limits=UNTHROTTLED,
+            limits=self.limits,
         )
 
     async def settle(self) -> str:
@@ -174,7 +176,7 @@ class ProfilesHouse:
 
         scope = {
             "type": "http", "http_version": "1.1", "method": method, "path": path, "raw_path": path.encode(), "query_string": b"", "scheme": "https",
-            "server": ("gateway.example", 443), "client": ("192.0.2.1", 4711),
+            "server": ("gateway.example", 443), "client": (self.address, 4711),
             "headers": [(name.encode(), value.encode("latin-1")) for name, value in headers.items()],
         }  # fmt: skip
         await self.app(scope, receive, send)
