@@ -7,6 +7,7 @@ import secrets
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 from urllib.parse import urlencode
 
@@ -15,6 +16,7 @@ import pytest
 from starlette.applications import Starlette
 
 from parley.app.customers_page import described
+from parley.app.web_desk import WebDesk
 from parley.authorization.grants import GrantDesk
 from parley.authorization.pages.renewal_routes import renewal_routes
 from parley.authorization.pages.routes import LinkingSettings
@@ -222,3 +224,21 @@ def test_no_extension_is_longer_than_what_was_given_or_the_laws_year() -> None:
     grant = RecordsBench("", Path()).grant("c" * 32)
     assert days_of(grant) == 90
     assert days_of(msgspec.structs.replace(grant, expires_at=grant.created_at + timedelta(days=900))) == 365
+
+
+def test_the_chat_says_once_that_a_permission_ends_and_where_to_extend_it(tell):
+    async def story(it: Renewing) -> None:
+        grant, _ = await signed_in(it)
+        house: Any = SimpleNamespace(clock=lambda: it.bench.now)
+        one, other = (WebDesk(house, it.records, Any, Any, SETTINGS) for _ in range(2))  # type: ignore[arg-type]
+        outcome: Any = SimpleNamespace(release=SimpleNamespace(ruling=SimpleNamespace(permission=SimpleNamespace(grant=grant))))
+        assert await one.notice(outcome) is None
+        it.bench.now += timedelta(days=61)
+        said = await one.notice(outcome)
+        assert said is not None
+        assert said.text == "Your permission for this chat ends on 20 February 2027."
+        assert said.url == f"/consent/extend/{grant.id}"
+        assert await one.notice(outcome) is None, "once in this process"
+        assert await other.notice(outcome) is None, "and once in every other"
+
+    tell(story)

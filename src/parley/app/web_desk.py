@@ -39,7 +39,7 @@ class WebDesk:
     async def answer(self, envelope: Envelope, channel: Channel) -> Reply:
         outcome = await release(envelope, channel, self._house)
         if isinstance(outcome, Released):
-            return self._reply(outcome, await self._notice(outcome))
+            return self._reply(outcome, await self.notice(outcome))
         if isinstance(outcome.reason, StopAsked) and outcome.question is not None:
             return await self.stop(outcome.question.conversation)
         if isinstance(outcome.reason, Fault):
@@ -84,7 +84,7 @@ class WebDesk:
     def examples(self) -> tuple[str, ...]:
         return examples_of(self._house.offerings.values())
 
-    async def _notice(self, outcome: Released) -> Notice | None:
+    async def notice(self, outcome: Released) -> Notice | None:
         """Once for each grant: that it ends soon. An answer never waits for a record that cannot be made; then it is said another time."""
         grant = outcome.release.ruling.permission.grant
         now = self._house.clock()
