@@ -302,6 +302,26 @@ def test_seen_messages_are_forgotten_after_eight_days_and_not_before(bench_of_re
     bench.run(story)
 
 
+def test_many_old_messages_are_forgotten_step_by_step_and_no_young_one(bench_of_records, monkeypatch):
+    bench = bench_of_records
+    monkeypatch.setattr("parley.store.cases._PRUNED_AT_ONCE", 4)
+
+    async def story(records: Records) -> None:
+        _, grant = await bench.linked(records, answers=1_000)
+        for number in range(11):
+            await records.claim(bench.question(f"old-{number}"), grant, day=bench.today, rows=0)
+        bench.now += timedelta(days=9)
+        for number in range(7):
+            await records.claim(bench.question(f"young-{number}"), grant, day=bench.today, rows=0)
+        deleted = [await records.prune() for _ in range(12)]
+        assert max(deleted) <= 5 and sum(deleted) == 11 + 1  # The old day's budget goes, too.
+        for number in range(7):
+            with pytest.raises(ReplayedMessage):
+                await records.claim(bench.question(f"young-{number}"), grant, day=bench.today, rows=0)
+
+    bench.run(story)
+
+
 def test_claims_forget_what_is_old_as_they_go(bench_of_records):
     bench = bench_of_records
 

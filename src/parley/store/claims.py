@@ -29,7 +29,7 @@ _TABLES = (
     """CREATE TABLE IF NOT EXISTS budgets (
         grant_id TEXT NOT NULL, day INTEGER NOT NULL, answers INTEGER NOT NULL, row_count INTEGER NOT NULL,
         PRIMARY KEY (grant_id, day)) STRICT, WITHOUT ROWID""",
-    "CREATE INDEX IF NOT EXISTS seen_messages_ageing ON seen_messages (bucket)",
+    "DROP INDEX IF EXISTS seen_messages_ageing",
     "CREATE INDEX IF NOT EXISTS budgets_ageing ON budgets (day)",
 )
 
