@@ -16,6 +16,7 @@ from functools import cache
 from hashlib import sha256
 from itertools import product
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import msgspec
@@ -24,15 +25,18 @@ import uvloop
 from click.testing import Result
 from typer.testing import CliRunner
 
+from bench.policies import made_policy
 from parley.cli.main import app
+from parley.cli.policy_cases import ANY, DATA_OF, DATA_WORDS, together
 from parley.cli.policy_explain import Asked
 from parley.cli.policy_explain import explained as explain
-from parley.cli.policy_simulate import LESSER, STOPPED, Outcome, outcome, simulated
+from parley.cli.policy_simulate import STOPPED, Outcome, outcome, simulated
+from parley.cli.policy_words import LESSER
 from parley.log.client import NotaryClient
 from parley.log.history import History, ReleaseClass, TooManyKinds, release_history
 from parley.model.words import Assurance, Projection, Purpose
-from parley.policy import Case, Policy, load_policy
-from parley.policy.difference import difference, kinds_by_case, touched
+from parley.policy import Case, Data, Policy, load_policy
+from parley.policy.difference import ChangeKind, difference, kinds_by_case, touched
 from parley.policy.packs import policy_place
 from parley.proof import canonical
 from parley.release.pipeline import Released
@@ -266,7 +270,7 @@ def test_explain_says_which_rule_allows_and_on_what_terms() -> None:
     assert "Yes" in words.stdout and "own-chat" in words.stdout and words.exit_code == 0
 
 
-def test_explain_says_what_would_have_to_change() -> None:
+def test_explain_says_what_would_have_to_change(tmp_path: Path) -> None:
     code, no_rule = explained("standard", purpose="customer_care")
     assert code == 3 and not no_rule["allow"] and no_rule["rules"] == []
     assert any("A permit that names" in each for each in no_rule["changes"])
@@ -278,6 +282,8 @@ def test_explain_says_what_would_have_to_change() -> None:
     assert source[line - 1] == '@id("refuse-northstar-social")'
     code, far = explained("standard", projection="transactions.amount", lookback_days="91")
     assert code == 3 and "91 days back" in far["answer"] and any("@lookback_days_max" in each for each in far["changes"])
+    code, fallback = explained(own_copy(tmp_path / "mine", NO_MERCHANTS), projection="transactions.merchant_and_amount")
+    assert code == 3 and any("answered with transactions.amount instead" in each for each in fallback["changes"])
     code, sealed = explained("cautious")
     assert code == 3 and "sealed" in sealed["answer"] and any("@delivery" in each for each in sealed["changes"])
 
@@ -343,6 +349,37 @@ def test_diff_names_every_decision_that_changes_and_no_other(tmp_path: Path) -> 
     assert all(each["case"][3].startswith("transactions.") and each["case"][0] == "parley-web" for each in shorter["decisions"])
     words = " ".join(said("policy", "diff", "standard", tmp_path / "shorter").stdout.split())
     assert "at most 90 days back" in words and "at most 30 days back" in words
+
+
+def test_lines_of_a_table_stand_for_exactly_their_cases() -> None:
+    """Cases that are told together, told apart again: none is lost, and none is made up."""
+    chance = Random(5)
+    cases = [Case(*words) for name in ("standard", "1033") for words in load_policy(policy_place(name)).table]
+    for size in (0, 1, 2, 7, 40, 300, len(set(cases))):
+        some = set(chance.sample(sorted(set(cases)), size))
+        apart: list[Case] = []
+        for line in together(some):
+            for platform, channel, purpose, projection, assurance in product(*line[:4], line[5]):
+                kinds = DATA_OF[Projection(projection)] if line[4] == (ANY,) else [each for each in Data if DATA_WORDS[each] in line[4]]
+                apart += [Case(platform, channel, Purpose(purpose), Projection(projection), data, Assurance(assurance)) for data in kinds]
+        assert len(apart) == len(some) and set(apart) == some
+
+
+def test_diff_is_what_comparing_case_by_case_finds() -> None:
+    old, new = (load_policy(made_policy(150, seed)) for seed in (1, 2))
+    found = {change.case: change.kind for change in difference(old, new).changes}
+    for case in old.table.keys() | new.table.keys():
+        before, after = old.table.get(case), new.table.get(case)
+        was, will = before is not None and before.allow, after is not None and after.allow
+        if was != will:
+            assert found.pop(case) is (ChangeKind.NEWLY_ALLOWED if will else ChangeKind.NEWLY_REFUSED)
+        elif before == after or (not was and (before is None) == (after is None) and before and after and before.reason == after.reason):
+            assert case not in found
+        elif not was:
+            assert found.pop(case, ChangeKind.OTHER_REASON) is ChangeKind.OTHER_REASON
+        else:
+            assert found.pop(case, ChangeKind.OTHER_TERMS) is ChangeKind.OTHER_TERMS
+    assert not found
 
 
 def test_a_table_says_how_much_it_leaves_out(tmp_path: Path) -> None:
@@ -427,6 +464,25 @@ def test_counting_changes_nothing_and_needs_no_key(tmp_path: Path) -> None:
     assert run.exit_code == 1 and "start its gateway once" in run.stderr
     run = said("policy", "diff", "standard", "1033", "--config", tmp_path / "nowhere.toml")
     assert run.exit_code == 1 and "parley init" in run.stderr
+
+
+def test_a_grant_that_cannot_be_read_stops_the_count_with_the_way_out(tmp_path: Path) -> None:
+    bench = RecordsBench(f"sqlite:///{tmp_path / 'data' / 'records.sqlite'}", tmp_path / "keys", now=datetime.now(UTC))
+    bench.run(bench.linked)
+    words = ("policy", "diff", "standard", "1033", "--data", tmp_path / "data")
+    assert told(*words)[1]["touched"]["all_grants"] == 1
+    with sqlite3.connect(tmp_path / "data" / "records.sqlite") as database:
+        database.execute("UPDATE terms SET purpose = 'advertising'")
+    database.close()
+    refused = said(*words)
+    assert refused.exit_code == 1 and "cannot be counted" in refused.stderr and "parley doctor" in refused.stderr
+    (tmp_path / "data" / "records.sqlite").chmod(0o644)
+    refused = said(*words)
+    assert refused.exit_code == 1 and "cannot be counted" in refused.stderr
+    (tmp_path / "data" / "records.sqlite").chmod(0o600)
+    (tmp_path / "data" / "records.sqlite").write_bytes(b"not a database" * 100)
+    refused = said(*words)
+    assert refused.exit_code == 1 and "cannot be counted" in refused.stderr and "Traceback" not in refused.stderr
 
 
 # simulate

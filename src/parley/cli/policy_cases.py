@@ -27,14 +27,19 @@ Line: TypeAlias = tuple[Words, ...]
 
 def folded(cases: Iterable[Case], policies: Sequence[Policy]) -> Iterator[tuple[str, str]]:
     """The cases as lines of two cells, under HEADS. `policies` say which platforms and channels there are."""
+    every = everything(policies)
+    for line in together(cases):
+        yield cells(tuple(ANY if place != DATA and every[place] <= set(words) else ", ".join(words) for place, words in enumerate(line)))
+
+
+def together(cases: Iterable[Case]) -> list[Line]:
+    """The same cases in few lines. The data of a line is in words, or ANY for all that its projections are ever made from."""
     lines: Collection[Line] = [tuple((word,) for word in case) for case in cases]
     for place in FOLDED:
         lines = joined(lines, place)
         if place == DATA:
             lines = [(*line[:DATA], data_cell(line), *line[DATA + 1 :]) for line in lines]
-    every = everything(policies)
-    for line in sorted(lines):
-        yield cells(tuple(ANY if place != DATA and every[place] <= set(words) else ", ".join(words) for place, words in enumerate(line)))
+    return sorted(lines)
 
 
 def cells(words: Sequence[str]) -> tuple[str, str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from itertools import chain
 from typing import TypeVar
 
 import msgspec
@@ -10,7 +11,7 @@ from rich.console import Console
 from rich.text import Text
 
 from parley.cli.policy_cases import DATA_WORDS
-from parley.cli.policy_words import DELIVERY_WORDS, Steps, Unusable, opened, plain, print_json, says, table_of
+from parley.cli.policy_words import DELIVERY_WORDS, LESSER, Steps, Unusable, opened, plain, print_json, says, table_of
 from parley.model.refusals import PlatformUnknown, PurposeForbidden, PurposeUnknown
 from parley.model.words import Assurance, Delivery, Projection, Purpose
 from parley.policy import Case, Data, Policy, Verdict, purpose_named
@@ -107,7 +108,7 @@ def explained(policy: Policy, asked: Asked) -> Explanation:
         answer=answer,
         decisions=tuple(decision(policy, case, verdict) for case, verdict in verdicts.items()),
         rules=tuple(rules_said(policy, verdicts)),
-        changes=tuple(dict.fromkeys(changes(policy, asked, verdicts))),
+        changes=tuple(dict.fromkeys(chain(changes(policy, asked, verdicts), () if allow else instead(policy, verdicts)))),
     )
 
 
@@ -185,6 +186,14 @@ def changes(policy: Policy, asked: Asked, verdicts: dict[Case, Verdict | None]) 
             yield f"To reach further back, raise @lookback_days_max in {', '.join(verdict.rules)}."
         elif verdict.delivery not in DELIVERIES_BUILT:
             yield f"To let it leave in a way that this release can deliver, change @delivery in {', '.join(verdict.rules)}."
+
+
+def instead(policy: Policy, verdicts: dict[Case, Verdict | None]) -> Iterator[str]:
+    """What the road answers in place of a refusal, where there is something lesser."""
+    for case in verdicts:
+        lesser = LESSER.get(case.projection)
+        if lesser is not None and case.assurance is Assurance.LINKED and allowed(policy, changed(case, PROJECTION, lesser)):
+            yield f"As things stand, the question is answered with {lesser} instead, where the customer's grant has that, too."
 
 
 def changes_without_a_rule(policy: Policy, case: Case) -> Iterator[str]:

@@ -15,7 +15,7 @@ import msgspec
 from rich.console import Console
 from rich.text import Text
 
-from parley.cli.policy_words import Steps, Unusable, opened, plain, print_json, table_of
+from parley.cli.policy_words import LESSER, Steps, Unusable, opened, plain, print_json, table_of
 from parley.log.history import History, ReleaseClass, TooManyKinds, release_history
 from parley.model.refusals import PurposeForbidden, PurposeUnknown
 from parley.model.words import Assurance, Projection
@@ -26,11 +26,6 @@ from parley.policy.ruling import DELIVERIES_BUILT
 EXIT_SAME, EXIT_CHANGED = 0, 3
 FEWEST = (1, 2, 11, 51)
 """The fewest records that a release of each coarse size told of: what is certain. It may have told of more."""
-LESSER: Mapping[Projection, Projection] = {
-    Projection.TRANSACTIONS_MERCHANT_AND_AMOUNT: Projection.TRANSACTIONS_AMOUNT,
-    Projection.BALANCE_AVAILABLE: Projection.BALANCE_BAND,
-}
-"""What the same question is answered with where the bank allows no more, and the customer's grant has it too."""
 
 
 class Outcome(StrEnum):
@@ -143,7 +138,7 @@ def order(item: tuple[tuple[Outcome, str, str, str, str, str], int]) -> tuple[in
 def outcome(policy: Policy, left: ReleaseClass, without: frozenset[Projection] = frozenset()) -> Outcome:
     """Of one kind of release. Words of an older release that have no meaning any more are refused, as the house would."""
     result = Outcome.REFUSED if left.projection in without else strict_outcome(policy, left)
-    lesser = next((less for more, less in LESSER.items() if more == left.projection), None)
+    lesser = LESSER.get(left.projection)
     if result in STOPPED and lesser is not None and lesser not in without:
         again = strict_outcome(policy, left._replace(projection=lesser))
         return Outcome.LESSER if again not in STOPPED else result

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from itertools import count
 
 import msgspec
@@ -21,6 +21,11 @@ DELIVERY_WORDS = {
     Delivery.MASKED: "with figures partly hidden",
     Delivery.INLINE: "readable in the chat",
 }
+LESSER: Mapping[str, Projection] = {
+    Projection.TRANSACTIONS_MERCHANT_AND_AMOUNT: Projection.TRANSACTIONS_AMOUNT,
+    Projection.BALANCE_AVAILABLE: Projection.BALANCE_BAND,
+}
+"""What the same question is answered with where the bank allows no more, and the customer's grant has it too."""
 LOAD_STEPS = 6
 """How many parley.policy.load takes, for the progress."""
 NO_RULE = "refused: no rule permits it"
