@@ -61,7 +61,7 @@ def over_time(title: str, counts: Mapping[tuple[date, str], int], today: date) -
         series=tuple(names),
         bars=bars,
         heights=tuple(Tick(y_of(value, highest), f"{value:,}") for value in sorted({0, highest // 2, highest})),
-        days=tuple(Tick(x_of(number) + column() / 2, f"{days[number]:%d %b}") for number in range(0, DAYS_SHOWN, 7)),
+        days=tuple(Tick(x_of(number) + column() / 2, f"{days[number]:%d %b}") for number in range(2, DAYS_SHOWN, 8)),
         rows=tuple((day.isoformat(), row) for day, row in zip(days, table, strict=True) if any(row)),
         total=total,
     )
