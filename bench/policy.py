@@ -123,7 +123,8 @@ def cedar_sliced(policy: Policy) -> Decide:
 
 
 REGO_RULES_A_FILE = 1_000
-"""regorus reads no file above 1 MiB."""
+"""regorus reads no file above 1 MiB, and no line above 1,024 characters."""
+SEPARATOR = ",\n"
 
 
 def rego_files(rules: Sequence[Rule]) -> list[str]:
@@ -138,7 +139,7 @@ def rego_files(rules: Sequence[Rule]) -> list[str]:
 
 def rego_rule(each: Rule) -> str:
     name = "forbids" if each.effect is Effect.FORBID else "permits"
-    conditions = [f"input.{WORDS[place]} in {{{', '.join(sorted(map(quoted, allowed)))}}}" for place, allowed in sorted(each.only.items())]
+    conditions = [f"input.{WORDS[place]} in {{{SEPARATOR.join(sorted(map(quoted, allowed)))}}}" for place, allowed in sorted(each.only.items())]
     return f"{name} contains {quoted(each.id)} if {{ {'; '.join(conditions) or 'true'} }}"
 
 

@@ -122,20 +122,27 @@ def verdict_of(matching: Sequence[Rule]) -> Verdict:
         rules=tuple(rule.id for rule in chosen),
         reason=chosen[0].reason,
         basis=chosen[0].basis,
-        **{name: getattr(obliged, name) for name in Obligations.__struct_fields__},
+        delivery=obliged.delivery,
+        rows_max=obliged.rows_max,
+        lookback_days_max=obliged.lookback_days_max,
+        rounding=obliged.rounding,
+        bands=obliged.bands,
+        delay_days=obliged.delay_days,
     )
 
 
 def strictest(several: Sequence[Obligations]) -> Obligations:
     """Of each kind the strictest. Bands keep only the edges that all of them have, so that no two bands together tell more than one."""
+    if len(several) == 1:
+        return several[0]
     banded = [each.bands for each in several if each.bands]
     return Obligations(
-        delivery=min((each.delivery for each in several), key=tuple(Delivery).index),
-        rows_max=min(each.rows_max for each in several),
-        lookback_days_max=min(each.lookback_days_max for each in several),
-        rounding=max(each.rounding for each in several),
+        delivery=min([each.delivery for each in several], key=tuple(Delivery).index),
+        rows_max=min([each.rows_max for each in several]),
+        lookback_days_max=min([each.lookback_days_max for each in several]),
+        rounding=max([each.rounding for each in several]),
         bands=tuple(sorted(frozenset(banded[0]).intersection(*banded))) if banded else (),
-        delay_days=max(each.delay_days for each in several),
+        delay_days=max([each.delay_days for each in several]),
     )
 
 
