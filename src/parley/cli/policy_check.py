@@ -198,7 +198,7 @@ def copy_out(pack: str, folder: Path) -> int:
     print(f"Wrote {', '.join(str(path) for path in written)}.")
     print(
         plain(
-            f"Change them, then: parley policy check {folder}. To use it: policy_file = {msgspec.json.encode(str(folder)).decode()} in the settings."
+            f"Change them, then: parley policy check {folder}. To use it: policy_file = {msgspec.json.encode(str(folder.resolve())).decode()} in the settings."
         )
     )
     return 0
