@@ -196,9 +196,6 @@ def copy_out(pack: str, folder: Path) -> int:
     except OSError as error:
         raise Unusable(f"cannot write into {folder} ({error.strerror}). Name a folder that this account may make.") from None
     print(f"Wrote {', '.join(str(path) for path in written)}.")
-    print(
-        plain(
-            f"Change them, then: parley policy check {folder}. To use it: policy_file = {msgspec.json.encode(str(folder.resolve())).decode()} in the settings."
-        )
-    )
+    setting = f"policy_file = {msgspec.json.encode(str(folder.resolve())).decode()}"
+    print(plain(f"Change them, then: parley policy check {folder}. To use it: {setting} in the settings."))
     return 0
