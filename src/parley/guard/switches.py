@@ -38,24 +38,27 @@ class Guard:
         self._timer = timer
         self._read_at = float("-inf")
         self._version = 0
-        self._off: frozenset[str] = frozenset()
-        self._purposes = {purpose: SwitchName(Scope.PURPOSE, purpose.value).key for purpose in Purpose}
+        self._all_off = False
+        self._off: frozenset[tuple[Scope, str]] = frozenset()
 
     def check(self, platform: str, purpose: Purpose, policy_digest: str) -> None:
         """Raises SwitchedOff, GuardUnavailable where the state is not known, PolicyChanged where another policy is in force by now."""
         if self._timer() - self._read_at > UNREAD_SECONDS_MAX:
             raise GuardUnavailable("the switches could not be read")
         off = self._off
-        if off and (EVERYTHING in off or self._purposes[purpose] in off or SwitchName(Scope.PLATFORM, platform).key in off):
+        if self._all_off or (off and ((Scope.PURPOSE, purpose) in off or (Scope.PLATFORM, platform) in off)):
             raise SwitchedOff()
-        if policy_digest != self._policies.digest or self._version != self._policies.version:
+        policies = self._policies
+        if policy_digest != policies.digest or self._version != policies.version:
             raise PolicyChanged("another policy is in force")
 
     async def look(self) -> None:
         """Read the state once. Counts as read from the moment it was asked for: an answer that was slow is not a fresh one."""
         asked_at = self._timer()
         standing = await self._records.standing()
-        self._off, self._version, self._read_at = standing.off, standing.version, asked_at
+        self._off = frozenset((name.scope, name.what) for name in map(SwitchName.read, standing.off))
+        self._all_off = EVERYTHING in standing.off
+        self._version, self._read_at = standing.version, asked_at
         await self._policies.follow(standing)
 
     async def watch(self, tell: Callable[[str], None]) -> None:

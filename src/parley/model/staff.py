@@ -130,6 +130,12 @@ class SwitchName(msgspec.Struct, frozen=True):
     def key(self) -> str:
         return f"{self.scope.value}:{self.what}"
 
+    @classmethod
+    def read(cls, key: str) -> SwitchName:
+        """From its key. Raises ValueError for a scope that this release does not know: whoever reads it must then let nothing pass."""
+        scope, _, what = key.partition(":")
+        return cls(Scope(scope), what)
+
 
 class PulledSwitch(msgspec.Struct, frozen=True):
     """A switch that is off. `undo_by`: who asked to switch on again; another officer has to agree. Empty where nobody asked."""

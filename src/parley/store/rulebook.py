@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 import msgspec
 
 from parley.model.refusals import Fault
-from parley.model.staff import PolicyVersion, Proposal, ProposalState, PulledSwitch, Scope, Standing, SwitchName
+from parley.model.staff import PolicyVersion, Proposal, ProposalState, PulledSwitch, Standing, SwitchName
 from parley.store.cabinet import Cabinet, from_micros, to_micros
 from parley.store.driver import RecordsConflict, Row, Values, Work, only
 
@@ -161,5 +161,4 @@ def _policy(row: Row) -> PolicyVersion:
 
 
 def _switch(row: Row) -> PulledSwitch:
-    scope, _, what = row[0].partition(":")
-    return PulledSwitch(SwitchName(Scope(scope), what), row[1], from_micros(row[2]), row[3], row[4])
+    return PulledSwitch(SwitchName.read(row[0]), row[1], from_micros(row[2]), row[3], row[4])
