@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import cedarpy
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from parley.policy import PolicyRejected, load_policy
 from parley.policy.domain import FORBIDDEN, Case, Data
@@ -178,3 +181,83 @@ def test_a_policy_that_was_loaded_is_whole_however_its_folder_changes_afterwards
     case = Case("parley-web", "web", "answer_customer", "balance.available", Data.ACCOUNT, "linked")  # type: ignore[arg-type]
     assert policy.table == before and policy.table[case].allow
     assert load_policy(policy.sources).digest == policy.digest
+
+
+PIECES = [
+    "(",
+    ")",
+    "{",
+    "}",
+    "[",
+    "]",
+    '"',
+    "\\",
+    ";",
+    "//",
+    "\r",
+    "\n",
+    "@id",
+    "&&",
+    "||",
+    "!",
+    "::",
+    "==",
+    "in",
+    "has",
+    "if",
+    "then",
+    "1",
+    "+",
+    "\x00",
+    "\u202e",
+    "ä",
+    "🏦",
+]
+mutations = st.lists(
+    st.tuples(st.integers(0, len(POLICY)), st.integers(0, 12), st.sampled_from(PIECES) | st.text(max_size=3)), min_size=1, max_size=4
+)
+
+
+@settings(max_examples=250, deadline=None)
+@given(mutations)
+def test_whatever_a_slip_of_the_pen_makes_of_a_rule_it_loads_whole_or_is_refused_with_a_place(slips: list[tuple[int, int, str]]) -> None:
+    text = POLICY + FORBID
+    for at, gone, put in slips:
+        text = text[:at] + put + text[at + gone :]
+    try:
+        policy = load_policy({"policy.cedar": text.encode(errors="replace"), "particulars.toml": PARTICULARS.encode()})
+    except PolicyRejected as refused:
+        assert str(refused).startswith("policy.cedar: ")
+        return
+    assert policy.proof.holds and policy.comparison.complete
+    assert "own-chat" not in policy.rules or policy.rules["own-chat"].reason
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    st.binary(max_size=200)
+    | st.text(max_size=80).map(str.encode)
+    | mutations.map(lambda slips: PARTICULARS[: slips[0][0]] + slips[0][2]).map(str.encode)
+)
+def test_whatever_stands_beside_the_rules_is_read_or_refused(source: bytes) -> None:
+    with suppress(PolicyRejected):
+        load_policy({"policy.cedar": POLICY.encode(), "particulars.toml": source})
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.text('();{}[]"\\/@\r\n ab', max_size=60))
+def test_our_cut_and_the_parser_agree_on_where_rules_end(noise: str) -> None:
+    """Messages, slices and the engine's ids rest on it: the n-th statement is the n-th rule of the parser."""
+    text = FORBID + noise + "\n" + POLICY
+    try:
+        parsed = len(cedarpy.policies_to_pst(text).static_policies)
+        found = statements(text, "here")
+    except (ValueError, PolicyRejected):
+        return
+    assert len(found) == parsed
+    assert [each.id for each in found if each.id] == [each.annotations["id"] for each in ordered(text) if "id" in each.annotations]
+
+
+def ordered(text: str) -> list[cedarpy.pst.Template]:
+    rules = cedarpy.policies_to_pst(text).static_policies
+    return [rules[f"policy{number}"] for number in range(len(rules))]
