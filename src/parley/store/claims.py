@@ -5,6 +5,9 @@ log, without waiting for the disk: what a killed process claimed stands, because
 of its last moments back. Then a message of those moments could be answered a second time, with an entry of its own in the log, and a
 budget could be overdrawn by as much. Consent, revocations and links never rest on this file.
 
+Claims of one turn of the event loop share one transaction: there is no timer, they are there already. Where one of them is refused, that
+transaction is undone as a whole and each runs in its own.
+
 Apart from the records, because every write to a file empties the page cache of all its readers, and the records are read for every question.
 """
 
@@ -21,6 +24,7 @@ from parley.store.driver import Result, Work
 from parley.store.turn import alone
 
 CLAIMS_PER_CHECKPOINT = 2_000
+CLAIMS_TOGETHER_MAX = 64
 CLAIMS_FILE = "claims.sqlite"
 PAGE_BYTES = 1024
 
@@ -52,6 +56,8 @@ class ClaimBook:
         self._since_checkpoint = 0
         self._checkpoint: asyncio.Future[None] | None = None
         self._broken = False
+        self._loop = asyncio.get_running_loop()
+        self._waiting: list[tuple[Callable[[], Work[Any]], asyncio.Future[Any]]] = []
         with alone(self._path.parent):
             found(self._path)
             self._connection = connect(self._path)
@@ -61,7 +67,43 @@ class ClaimBook:
         self._connection.execute("PRAGMA wal_autocheckpoint=0")
         self._connection.execute("ATTACH DATABASE ? AS records", (str(records),))
 
-    def run(self, work: Work[Result]) -> Result:
+    def ask(self, work: Callable[[], Work[Result]]) -> asyncio.Future[Result]:
+        """Run a unit of work at the end of this turn of the loop. Whoever gives up before that has claimed nothing."""
+        answer: asyncio.Future[Result] = self._loop.create_future()
+        if not self._waiting:
+            self._loop.call_soon(self.run_waiting)
+        self._waiting.append((work, answer))
+        return answer
+
+    def run_waiting(self) -> None:
+        """Run everything that waits, now."""
+        waiting, self._waiting = self._waiting, []
+        wanted = [each for each in waiting if not each[1].done()]
+        for at in range(0, len(wanted), CLAIMS_TOGETHER_MAX):
+            some = wanted[at : at + CLAIMS_TOGETHER_MAX]
+            if len(some) == 1 or not self._ran_together(some):
+                for work, answer in some:
+                    self._run_alone(work, answer)
+
+    def _ran_together(self, some: list[tuple[Callable[[], Work[Any]], asyncio.Future[Any]]]) -> bool:
+        """All in one transaction. False, and nothing is done, where anything is refused or fails: each then hears its own reason."""
+        try:
+            results = self._run(_joined([work for work, _ in some]))
+        except Exception:
+            return False
+        for (_, answer), result in zip(some, results, strict=True):
+            answer.set_result(result)
+        return True
+
+    def _run_alone(self, work: Callable[[], Work[Any]], answer: asyncio.Future[Any]) -> None:
+        try:
+            result = self._run(work())
+        except Exception as refusal:
+            answer.set_exception(refusal)
+        else:
+            answer.set_result(result)
+
+    def _run(self, work: Work[Result]) -> Result:
         """Run one unit of work in a transaction and return what it returns. What it raises undoes it."""
         if self._broken:
             raise RecordsUnavailable("claims take no writes")
@@ -78,12 +120,13 @@ class ClaimBook:
         except BaseException:
             self._undo()
             raise
-        self._since_checkpoint += 1
+        self._since_checkpoint += 1  # Transactions, not claims: each writes its pages once.
         if self._since_checkpoint >= CLAIMS_PER_CHECKPOINT and self._checkpoint is None:
             self._begin_checkpoint()
         return result
 
     async def aclose(self) -> None:
+        self.run_waiting()
         if self._checkpoint is not None:
             await self._checkpoint
         self._connection.close()
@@ -111,6 +154,14 @@ class ClaimBook:
                 self._connection.execute("ROLLBACK")
         except sqlite3.Error:
             self._broken = True
+
+
+def _joined(works: list[Callable[[], Work[Any]]]) -> Work[list[Any]]:
+    """One after the other, as one unit of work."""
+    results = []
+    for work in works:
+        results.append((yield from work()))
+    return results
 
 
 def found(path: Path) -> None:

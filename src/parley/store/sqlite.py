@@ -77,7 +77,7 @@ class SqliteDriver:
     async def claim(self, work: Callable[[], Work[Result]]) -> Result:
         if self._closed or self._broken:
             raise RecordsUnavailable("the records take no writes")
-        return self._claims.run(work())
+        return await self._claims.ask(work)
 
     async def scrub(self, tables: tuple[str, ...]) -> None:
         """secure_delete has zeroed the rows in the pages; emptying the write-ahead log removes their earlier images."""
