@@ -165,3 +165,21 @@ def test_the_typescript_client_asks_is_allowed_calls_a_tool_and_renews(assisted:
     assert told["scope"] == "balance:read transactions:read"
     assert house.customer("chiara").accounts[0].nickname in told["balance"]["untrusted"]["text"]
     assert house.verified({"why": {"receipt": told["receipt"]}}).index == told["balance"]["log_index"]
+
+
+def test_the_client_on_the_page_for_developers_does_what_the_page_says(assisted: RunningHouse) -> None:
+    """The example of docs/platform/mcp.md as it stands there, but for the gateway's address; the customer does what it prints."""
+    page = (Path(__file__).parents[2] / "docs" / "platform" / "mcp.md").read_text()
+    source = page.split("```python\n")[1].split("```")[0]
+    assert source.startswith('GATEWAY = "https://gateway.example"\n')
+    printed: list[str] = []
+
+    def customer(prompt: str) -> str:
+        browser = Browser(assisted, "esme")
+        run(browser.open(printed[-1].rsplit(" ", 1)[1]))
+        return browser.answered
+
+    told = {"print": lambda *words: printed.append(" ".join(map(str, words))), "input": customer}
+    exec(compile(source.replace("https://gateway.example", assisted.url), "mcp.md", "exec"), told)  # noqa: S102 - the page's own example
+    assert assisted.customer("esme").accounts[0].nickname in printed[1]
+    assert assisted.verified({"why": {"receipt": printed[2]}})
