@@ -5,6 +5,7 @@ A21 to A27 are about our own side towards banks; they stand in test_bank_client_
 
 from __future__ import annotations
 
+import asyncio
 import http.client
 import json
 import secrets
@@ -13,6 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from itertools import count
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode, urlsplit
 
@@ -21,12 +23,17 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 from joserfc.jwk import ECKey, OctKey, RSAKey
 
+from parley.authorization.server.client_keys import ClientKeys
 from parley.authorization.server.fapi import FAPI
+from parley.authorization.server.jose import BadJwt
 from parley.authorization.server.registration import BadRegistration, Registration, registered
+from parley.channels.web.protect import security_headers
 from parley.model.clients import ClientProfile
+from parley.settings import SettingsRejected, safe_url
 from tests.fakes.oauth_house import OAuthHouse, asking_fields, oauth_house
 from tests.fakes.partner import DETAILS, Partner, answer_in, new_key, public, s256, signed
 from tests.fakes.visitor import FORM, Visitor
+from tests.fakes.web_house import Clock
 
 _names = count()
 CREATED = datetime(2027, 3, 1, tzinfo=UTC)
@@ -292,6 +299,48 @@ def test_A9_keys_are_only_fetched_over_tls_and_have_names_of_their_own() -> None
             registered(asked, ["partner.example"], CREATED)
     client, _ = registered(registration(jwks=None, jwks_uri="https://partner.example/jwks"), ["partner.example"], CREATED)
     assert client.jwks_uri == "https://partner.example/jwks"
+
+
+def test_A9_browsers_are_held_to_tls() -> None:
+    told = dict(security_headers("https://chat.bank.example", ()))
+    seconds = int(told[b"strict-transport-security"].split(b";")[0].removeprefix(b"max-age="))
+    assert seconds >= 365 * 86_400
+    with pytest.raises(SettingsRejected):
+        safe_url(Path("parley.toml"), "public_url", "http://chat.bank.example", with_path=False)
+
+
+class Hosted:
+    """A client's own host: serves whatever key set it has at the moment, and counts how often it was asked."""
+
+    def __init__(self, jwks: bytes) -> None:
+        self.jwks = jwks
+        self.asked = 0
+
+    async def keys(self, url: str) -> bytes:
+        self.asked += 1
+        return self.jwks
+
+
+def test_A9_a_hosted_key_is_looked_up_again_when_it_changes_but_not_for_every_stranger() -> None:
+    clock, old, new = Clock(), Partner("i", kid="old"), Partner("i", kid="new")
+    host = Hosted(old.jwks)
+    keys = ClientKeys(host, clock)
+    client, _ = registered(registration(jwks=None, jwks_uri="https://app.example/jwks"), ["app.example"], CREATED)
+
+    async def story() -> None:
+        await keys.key(client, {"alg": "ES256", "kid": "old"})
+        for _ in range(20):
+            with pytest.raises(BadJwt):
+                await keys.key(client, {"alg": "ES256", "kid": "made-up"})
+        assert host.asked == 1
+        host.jwks = new.jwks
+        clock.pass_by(timedelta(seconds=31))
+        assert (await keys.key(client, {"alg": "ES256", "kid": "new"})).thumbprint() == new.key.thumbprint()
+        assert host.asked == 2
+        with pytest.raises(BadJwt):
+            await keys.key(client, {"alg": "ES256", "kid": "old"})
+
+    asyncio.run(story())
 
 
 def test_A10_weak_keys_are_not_registered() -> None:
@@ -733,6 +782,31 @@ def test_A20_no_token_outlives_the_consent(house: OAuthHouse, partner: Partner) 
     house.clock.pass_by(timedelta(seconds=101))
     late = house.token(partner, {"grant_type": "refresh_token", "refresh_token": tokens["refresh_token"]})
     assert late.json["error"] == "invalid_grant"
+
+
+def test_a_refused_token_hears_how_tokens_are_shown(house: OAuthHouse, held: tuple[Partner, str, str]) -> None:
+    partner, _, path = held
+    challenge = house.show(partner, "unknown", path).header("www-authenticate") or ""
+    assert challenge.startswith('DPoP error="invalid_token"')
+
+
+def test_a_customer_who_has_just_signed_in_goes_straight_to_the_consent_page(house: OAuthHouse, partner: Partner) -> None:
+    first = house.tokens(partner)
+    customer = house.run(house.records.find_authorization(first["grant_id"])).customer
+    house.signed_in["hers"] = customer
+
+    def gone_on(browser: str) -> tuple[Visitor, str]:
+        visitor = Visitor(house.origin)
+        page = visitor.get(partner.authorize_url(house.pushed(partner)).removeprefix(house.origin))
+        return visitor, visitor.post_form("/fapi/authorize", asking_fields(page), x_test_browser=browser).location
+
+    visitor, location = gone_on("hers")
+    assert location == "/consent"
+    page = visitor.get("/consent")
+    assert "code" in answer_in(visitor.post_form("/consent", visitor.consent_fields(page)).location)
+    assert gone_on("another")[1].startswith(house.bank.origin)
+    house.run(house.records.mark_link_lost(customer))
+    assert gone_on("hers")[1].startswith(house.bank.origin)
 
 
 # Grant Management, as far as it is offered.

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 import threading
-from collections.abc import Awaitable, Iterator
+from collections.abc import Awaitable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -98,6 +98,7 @@ class OAuthHouse:
     server: AuthorizationServer
     grants: GrantDesk
     faults: list[str]
+    signed_in: dict[str, str]
     loop: asyncio.AbstractEventLoop
 
     def run(self, work: Awaitable[T]) -> T:
@@ -188,6 +189,12 @@ def oauth_house(folder: Path, profile: Profile = FAPI, *, limits: tuple[float, i
     ours, theirs = listen(), listen()
     origin, bank_origin = (f"http://127.0.0.1:{ours.getsockname()[1]}", f"http://localhost:{theirs.getsockname()[1]}")
     clock, log, rules, refusals, faults = Clock(), QuietLog(), EveryRule(), Refusals(), []
+    signed_in: dict[str, str] = {}
+
+    async def fresh_customer(headers: Mapping[str, str]) -> str | None:
+        """Whoever a test has signed in, in browsers that say so."""
+        return signed_in.get(headers.get("x-test-browser", ""))
+
     bank = BankNextDoor(clock, ACCOUNTS)
     bank.origin, bank.back = bank_origin, f"{origin}/link/callback"
     ready = threading.Event()
@@ -228,6 +235,7 @@ def oauth_house(folder: Path, profile: Profile = FAPI, *, limits: tuple[float, i
                 sessions=sessions,
                 pages=Pages("Brook Bank", "privacy@brook.example"),
                 bank_origins=[bank_origin],
+                signed_in=fresh_customer,
                 clock=clock,
                 on_fault=faults.append,
                 trips=trips,
@@ -244,7 +252,7 @@ def oauth_house(folder: Path, profile: Profile = FAPI, *, limits: tuple[float, i
         ]
         app = Protected(Starlette(routes=routes, exception_handlers=dict(ERROR_HANDLERS)), public_origin=origin, bank_origins=(bank_origin,))
         stop.append(uvicorn.Server(uvicorn.Config(app, log_level="critical", lifespan="off", server_header=False, date_header=False)))
-        return OAuthHouse(origin, clock, bank, log, rules, refusals, records, server, grants, faults, asyncio.get_running_loop())
+        return OAuthHouse(origin, clock, bank, log, rules, refusals, records, server, grants, faults, signed_in, asyncio.get_running_loop())
 
     thread = threading.Thread(target=lambda: asyncio.run(live()), daemon=True)
     with served(bank.site(), theirs):

@@ -97,6 +97,8 @@ def front_door(frame: Frame, linking: LinkingRooms, officers: Desks | None) -> A
         Route("/healthz", health(frame.notary), methods=["GET"]),
     ]
     pages = Starlette(routes=routes, exception_handlers=dict(ERROR_HANDLERS))
+    # An address with a slash too many is no address: to redirect it, the framework would believe the Host header of whoever asks.
+    pages.router.redirect_slashes = False
     ask = next(route.app for route in routes if isinstance(route, Route) and route.path == "/chat/ask")
 
     async def front(scope: Scope, receive: Receive, send: Send) -> None:

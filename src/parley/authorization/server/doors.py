@@ -17,7 +17,7 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
 from parley.authorization.pages.onward import client_address
-from parley.authorization.server.access import OwnTokens, Shown
+from parley.authorization.server.access import Access, OwnTokens, Shown
 from parley.authorization.server.authentication import ClientGate
 from parley.authorization.server.client_keys import ClientKeys
 from parley.authorization.server.details import told_details
@@ -25,6 +25,7 @@ from parley.authorization.server.dpop import Proofs
 from parley.authorization.server.errors import OAuthError
 from parley.authorization.server.exchange import answered, header_values, one_header, read_params, told
 from parley.authorization.server.issuing import Issuing
+from parley.authorization.server.jose import ALGORITHMS
 from parley.authorization.server.metadata import resource_metadata, server_metadata
 from parley.authorization.server.ports import ClientRecords, GrantMaker, KeySource, Params, RefusalLog, Rules, ServerRecords
 from parley.authorization.server.profile import Authentication, Profile, Refresh
@@ -158,7 +159,7 @@ class _Doors:
 
         async def work() -> Response:
             self._server.admit(client_address(request), client=False)
-            access = await self._server.tokens.grant_from_token(shown(request, self._server.public_url))
+            access = await self._access(request)
             if request.path_params["grant_id"] != access.id:
                 raise OAuthError("invalid_grant_id", "There is no such grant.", status=404)
             if request.method == "DELETE":
@@ -169,6 +170,15 @@ class _Doors:
             return told({"grant_id": access.id, "authorization_details": told_details(access.grants, self._server.clock())})
 
         return await answered(work, self._on_fault)
+
+    async def _access(self, request: Request) -> Access:
+        """What the request's token opens. A refusal says in WWW-Authenticate how a token is to be shown (RFC 9449 7.1)."""
+        try:
+            return await self._server.tokens.grant_from_token(shown(request, self._server.public_url))
+        except OAuthError as error:
+            if error.status == 401:
+                error.headers["www-authenticate"] = f'DPoP error="{error.code}", algs="{" ".join(ALGORITHMS)}"'
+            raise
 
     async def _proved(self, request: Request) -> tuple[Params, Client]:
         """The parameters, and the client that proved to have sent them."""
