@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from contextlib import suppress
+from datetime import datetime
 from pathlib import Path
 
 import msgspec
@@ -13,6 +14,7 @@ import pytest
 from parley.app import policies as wiring
 from parley.guard import PolicyInForce
 from parley.model.refusals import LogUnavailable, PolicyDisputed
+from parley.model.staff import SwitchName
 from parley.policy import Policy
 from parley.policy.watch import EVERY, WAITING_MAX
 from parley.release.pipeline import Declined, Released
@@ -83,9 +85,19 @@ def in_force(policy: Policy, log: TreeLog) -> PolicyInForce:
     return PolicyInForce(policy, 0, records=None, load=load, announce=announce)  # type: ignore[arg-type]
 
 
-async def judged(policies: PolicyInForce, log: TreeLog, until: int) -> None:
+class Switches:
+    """Records that keep which switches were pulled, and by whom."""
+
+    def __init__(self) -> None:
+        self.pulled: list[tuple[str, str]] = []
+
+    async def pull_switch(self, name: SwitchName, actor: str, reason: str, now: datetime) -> None:
+        self.pulled.append((name.key, actor))
+
+
+async def judged(policies: PolicyInForce, log: TreeLog, until: int, switches: Switches) -> None:
     """Let the house's own loop run until the log holds so many entries."""
-    task = asyncio.create_task(wiring.keep_judging(policies, log))  # type: ignore[arg-type]
+    task = asyncio.create_task(wiring.keep_judging(policies, log, switches))  # type: ignore[arg-type]
     while len(log.entries) < until:
         await asyncio.sleep(0.01)
         log.fails = None
@@ -101,7 +113,9 @@ def test_the_disagreement_is_logged_once_even_where_the_log_was_away_at_first(tm
     turned(policy)
     policy.watch.saw(CASE, policy.table[CASE])  # type: ignore[index]
     log.fails = "before"
-    asyncio.run(asyncio.wait_for(judged(in_force(policy, log), log, 1), 10))
+    switches = Switches()
+    asyncio.run(asyncio.wait_for(judged(in_force(policy, log), log, 1, switches), 10))
+    assert set(switches.pulled) == {("everything:", "house")}, "every other process is stopped, too"
     (entry,) = log.read()
     assert (entry["k"], entry["code"], entry["pol"]) == ("incident", "policy_disputed", policy.digest)
     assert not [word for word in (*PRIVATE_WORDS, *CASE[:1]) if word in json.dumps(entry)]

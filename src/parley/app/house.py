@@ -56,7 +56,7 @@ async def open_house(settings: Settings) -> AsyncIterator[ASGIApp]:
         policies, guard = await open_guard(settings, records, log)
         watching = asyncio.create_task(guard.watch(not_looking))
         stack.push_async_callback(ended, watching)
-        for beside in (keep_judging(policies, log), reload_on_hangup(settings, policies)):
+        for beside in (keep_judging(policies, log, records), reload_on_hangup(settings, policies)):
             stack.push_async_callback(ended, asyncio.create_task(beside))
         frame = Frame(
             settings=settings,

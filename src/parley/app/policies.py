@@ -5,18 +5,26 @@ from __future__ import annotations
 import asyncio
 import signal
 from contextlib import suppress
+from datetime import datetime
+from typing import Protocol
 
 from parley.app.diagnostics import diagnostics
 from parley.app.frame import now, policy_file
 from parley.app.log_port import HouseLog
 from parley.guard import Guard, PolicyInForce
 from parley.model.refusals import Fault, PolicyDisputed, Refusal
+from parley.model.staff import Scope, SwitchName
 from parley.policy import Policy, PolicyRejected, load_policy
 from parley.release.entries import incident_entry, policy_entry
 from parley.settings import Settings
 from parley.store import Records
 
 JUDGING_PERIOD_SECONDS = 0.5
+
+
+class SwitchRecords(Protocol):
+    async def pull_switch(self, name: SwitchName, actor: str, reason: str, now: datetime) -> None:
+        """Off on every process within a second. Raises RecordsUnavailable."""
 
 
 async def open_guard(settings: Settings, records: Records, log: HouseLog) -> tuple[PolicyInForce, Guard]:
@@ -40,9 +48,11 @@ async def open_guard(settings: Settings, records: Records, log: HouseLog) -> tup
     return policies, guard
 
 
-async def keep_judging(policies: PolicyInForce, log: HouseLog) -> None:
-    """Have the Rust engine repeat what waits to be repeated. Where it disagrees once, nothing leaves under that policy any more, and the
-    log says so; the customer's question and the case itself are in no entry."""
+async def keep_judging(policies: PolicyInForce, log: HouseLog, records: SwitchRecords) -> None:
+    """Have the Rust engine repeat what waits to be repeated. Where it disagrees once, nothing leaves this process under that policy any more;
+    then every process is stopped by the officers' own switch, which needs two people to undo, and the log gets an incident. Neither holds
+    the question or the case.
+    """
     told: str | None = None
     while True:
         await asyncio.sleep(JUDGING_PERIOD_SECONDS)
@@ -52,6 +62,7 @@ async def keep_judging(policies: PolicyInForce, log: HouseLog) -> None:
         if policy.watch.disputed and told != policy.digest:
             diagnostics.error("policy_disputed", policy=policy.digest)
             with suppress(Fault, Refusal):
+                await records.pull_switch(SwitchName(Scope.EVERYTHING), "house", "The two engines that read the policy disagree.", now())
                 await log.record(incident_entry(PolicyDisputed.code, policy.digest, now()), b"", handle=None, version=None)
                 told = policy.digest
 
