@@ -28,6 +28,7 @@ ADDRESSES = {
     "/pair/none": {"GET", "HEAD", "POST"},
     "/signout": {"POST"},
     "/signed-out": {"GET", "HEAD"},
+    "/me/sign-in/bank": {"POST"},
     "/no/such/address": set(),
 }
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE")
