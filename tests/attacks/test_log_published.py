@@ -12,7 +12,7 @@ import pytest
 import uvloop
 
 from parley.log.client import NotaryClient
-from parley.log.published import PublishedLog, number_in, number_text, paths_of
+from parley.log.published import LogUnreadable, PublishedLog, number_in, number_text, paths_of
 from parley.proof import Verifier, canonical, leaf_hash
 from tests.notary_process import NotaryProcess
 
@@ -145,3 +145,8 @@ def test_the_size_of_a_copy_is_known_beforehand() -> None:
     assert paths_of(0) == []
     assert paths_of(1) == ["tile/0/000.p/1", "tile/entries/000.p/1"]
     assert paths_of(256) == ["tile/0/000", "tile/1/000.p/1", "tile/entries/000"]
+
+
+def test_a_log_that_is_not_there_is_said_to_be_unreadable(tmp_path: Path) -> None:
+    with pytest.raises(LogUnreadable):
+        PublishedLog(tmp_path).at("checkpoint")

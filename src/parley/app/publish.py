@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import sqlite3
-
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Route
 
 from parley.app.frame import Frame
-from parley.log.published import PublishedLog
+from parley.log.published import LogUnreadable, PublishedLog
 from parley.model.refusals import LogUnavailable
 
 FOR_EVERYBODY = {"access-control-allow-origin": "*", "cross-origin-resource-policy": "cross-origin"}
@@ -23,7 +21,7 @@ def log_routes(frame: Frame) -> list[BaseRoute]:
     async def resource(request: Request) -> Response:
         try:
             found = published.at(request.path_params["path"])
-        except (sqlite3.Error, OSError):
+        except LogUnreadable:
             return JSONResponse({"outcome": "fault", "code": LogUnavailable.code, "text": LogUnavailable.plain_words}, status_code=503)
         if found is None:
             return Response(status_code=404, headers=FOR_EVERYBODY)

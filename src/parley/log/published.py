@@ -26,6 +26,10 @@ WITNESSED_FILE = "witnessed.checkpoint"
 _TILE = re.compile(r"tile/(entries|0|[1-7])/((?:x[0-9]{3}/){0,6}[0-9]{3})(?:\.p/([1-9][0-9]{0,2}))?")
 
 
+class LogUnreadable(Exception):
+    """The log cannot be read now. Nothing is wrong with what was asked for."""
+
+
 @dataclass(frozen=True, slots=True)
 class Resource:
     """What stands at an address. `lasts`: it never changes again, so anybody may keep it for ever."""
@@ -45,8 +49,14 @@ class PublishedLog:
     def at(self, path: str) -> Resource | None:
         """What stands at `path` ("checkpoint", "tile/0/x001/067", "tile/entries/000.p/5"); None where nothing does.
 
-        Raises sqlite3.Error or OSError when the log cannot be read.
+        Raises LogUnreadable.
         """
+        try:
+            return self._at(path)
+        except (sqlite3.Error, OSError):
+            raise LogUnreadable("the log's database cannot be read") from None
+
+    def _at(self, path: str) -> Resource | None:
         if len(path) > PATH_CHARACTERS_MAX:
             return None
         if path == "checkpoint":
