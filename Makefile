@@ -42,9 +42,10 @@ $(VENV)/.bench: $(STAMP) requirements/bench.txt
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r requirements/bench.txt
 	@touch $@
 
-bench: $(VENV)/.bench ## The speed tables, written to docs/performance.md and docs/policy-speed.md
+bench: $(VENV)/.bench ## The speed tables: docs/performance.md, policy-speed.md, grants-speed.md
 	@$(BIN)/python -m bench
 	@$(BIN)/python -m bench.policy
+	@$(BIN)/python -m bench.grants
 
 prove: $(STAMP) ## A million random requests: table, compiled rules and the Rust engine must agree
 	@PARLEY_PROVE_REQUESTS=1000000 $(BIN)/python -m pytest -s -n0 --timeout 36000 tests/contracts/test_policy_engines_agree.py

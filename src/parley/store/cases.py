@@ -103,7 +103,8 @@ class Cases(Cabinet):
 
     async def _case_grant(self, row: Row) -> Grant:
         of_grant = row[_FIRST_OF_GRANT:]
-        return self._grant_rows.grant(of_grant, row[0], await self._terms(of_grant[3]))
+        terms = self._grant_rows.known_terms(of_grant[3]) or await self._terms(of_grant[3])
+        return self._grant_rows.grant(of_grant, row[0], terms)
 
     async def claim(self, question: Question, grant: Grant, *, day: date, rows: int) -> None:
         """Mark the message as seen and charge the grant's budget for the UTC day, durably, in one transaction.
