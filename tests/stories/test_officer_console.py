@@ -5,10 +5,12 @@ PARLEY_DOC_PICTURES=1 writes the pictures under docs/screenshots anew.
 
 from __future__ import annotations
 
+import asyncio
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page
@@ -17,7 +19,7 @@ from parley.model.staff import Role
 from tests.browser import PICTURES, open_chromium
 from tests.conftest import GENEROUS
 from tests.fakes.officer import FORBID, console_origin, invited, signed_in, texts_of
-from tests.house import RunningHouse, run, written
+from tests.house import RunningHouse, written
 
 pytestmark = pytest.mark.browser
 
@@ -83,22 +85,33 @@ def authenticator(context: BrowserContext, page: Page) -> None:
     devtools.send("WebAuthn.addVirtualAuthenticator", {"options": {**options, "automaticPresenceSimulation": True}})
 
 
-async def asked(house: RunningHouse, username: str, *texts: str, purpose: str = "") -> list[dict[str, object]]:
-    async with house.visitor() as visitor:
-        await visitor.link_as(house.customer(username))
-        return [await visitor.question(text, **({"purpose": purpose} if purpose else {})) for text in texts]
+Ask = Callable[..., dict[str, Any]]
 
 
-def ask(house: RunningHouse, username: str, *texts: str, purpose: str = "") -> list[dict[str, object]]:
-    return run(asked(house, username, *texts, purpose=purpose))
+@pytest.fixture(scope="module")
+def ask(house: RunningHouse) -> Iterator[Ask]:
+    """Ada at the chat, linked once: ask(text) is the chat's whole reply."""
+    visitor = house.visitor()
+
+    def wait(story: Coroutine[Any, Any, Any]) -> Any:
+        return asyncio.run_coroutine_threadsafe(story, house._loop).result(60)
+
+    async def begin() -> None:
+        await visitor.__aenter__()
+        await visitor.link_as(house.customer("ada"))
+
+    wait(begin())
+    yield lambda text, **more: wait(visitor.question(text, **more))
+    wait(visitor.__aexit__(None, None, None))
 
 
-def test_two_officers_pull_a_switch_and_change_the_policy_with_four_eyes(browser: Browser, house: RunningHouse) -> None:
+def test_two_officers_pull_a_switch_and_change_the_policy_with_four_eyes(browser: Browser, house: RunningHouse, ask: Ask) -> None:
     rosa, sam = desk_of(browser, house, "Rosa Keller"), desk_of(browser, house, "Sam Ortiz", dark=True, phone=True)
     assert rosa.page.get_by_text("Everything is on.").is_visible()
     assert rosa.page.get_by_text("none from").first.is_visible(), "an empty chart says so in words"
-    ask(house, "ada", "what's my balance?", "show my last 3 transactions", "can I afford 5?", "can I afford 10?", "what's my balance?")
-    ask(house, "ada", "what's my balance?", purpose="advertising")
+    for text in ("what's my balance?", "show my last 3 transactions", "can I afford 5?", "can I afford 10?", "what's my balance?"):
+        assert ask(text)["outcome"] == "answered"
+    assert ask("what's my balance?", purpose="advertising")["code"] == "purpose_forbidden"
 
     # Rosa pulls; a question is refused; she cannot undo it alone; Sam agrees.
     rosa.open("switches")
@@ -106,7 +119,7 @@ def test_two_officers_pull_a_switch_and_change_the_policy_with_four_eyes(browser
     rosa.click("Switch off: platform parley-web")
     rosa.page.locator('[data-switch="platform:parley-web"]').locator(".state", has_text="OFF").wait_for()
     picture(rosa.page, "officer-switches", doc="officer-switches")
-    assert ask(house, "ben", "what's my balance?")[0]["code"] == "switched_off"
+    assert ask("what's my balance?")["code"] == "switched_off"
     sam.open("")
     assert sam.page.get_by_role("heading", name="1 switch is off").is_visible()
     rosa.click("Ask to switch on: platform parley-web")
@@ -116,7 +129,7 @@ def test_two_officers_pull_a_switch_and_change_the_policy_with_four_eyes(browser
     picture(sam.page, "officer-switches-phone-dark")
     sam.click("Agree: switch on: platform parley-web")
     sam.page.locator(".switch.off").wait_for(state="detached")
-    assert ask(house, "ben", "what's my balance?")[0]["outcome"] == "answered"
+    assert ask("what's my balance?")["outcome"] == "answered"
 
     # Rosa proposes; the page shows what would change; Sam approves; the next question is ruled by it.
     rosa.open("policy/propose")
@@ -127,12 +140,13 @@ def test_two_officers_pull_a_switch_and_change_the_policy_with_four_eyes(browser
     rosa.page.get_by_role("heading", name="Close it for today").wait_for()
     assert rosa.page.get_by_text("You proposed this. Another officer has to approve it.").is_visible()
     assert rosa.page.get_by_text("newly refused").first.is_visible()
+    assert rosa.page.get_by_text("grants of").is_visible(), "how many customers it would concern, as counts"
     picture(rosa.page, "officer-proposal", doc="officer-proposal")
     address = rosa.page.url
     sam.page.goto(address)
     sam.click("Approve: put it in force")
     sam.page.get_by_role("heading", name="Policy in force").wait_for()
-    refused = ask(house, "cleo" if has(house, "cleo") else "ben", "what's my balance?")[0]
+    refused = ask("what's my balance?")
     assert (refused["code"], refused["text"]) == ("not_allowed", "Your bank has closed this today.")
 
     rosa.open("refusals")
@@ -156,16 +170,17 @@ def test_two_officers_pull_a_switch_and_change_the_policy_with_four_eyes(browser
     assert old.post(made.headers["location"] + "/approve").status == 303
 
 
-def test_the_officer_never_sees_a_value(house: RunningHouse) -> None:
+def test_the_officer_never_sees_a_value(house: RunningHouse, ask: Ask) -> None:
     """Everything that a customer was told, her names and accounts: none of it is on any page, in no role."""
     ada = house.customer("ada")
-    replies = ask(house, "ada", "what's my balance?", "show my last 10 transactions", "what's my balance at Zanzibar Needles?")
+    replies = [ask(text) for text in ("what's my balance?", "show my last 10 transactions", "what's my balance at Zanzibar Needles?")]
+    assert replies[0]["outcome"] == replies[1]["outcome"] == "answered"
     officers = [signed_in(house, f"Looks everywhere {role.value}", role) for role in Role]
     pages = {path: officer.get(f"/officer/{path}") for officer in officers for path in PAGES}
     text = "\n".join(page.text for page in pages.values())
     needles = {ada.username, "Zanzibar", *(account.nickname for account in ada.accounts), *(account.number[-4:] for account in ada.accounts)}
     needles |= {written(figure, account.currency) for account in ada.accounts for figure in (account.booked, account.available)}
-    needles |= {part for reply in replies for line in (reply.get("lines") or []) for part in flat(line)}  # type: ignore[attr-defined]
+    needles |= {part for reply in replies for line in (reply.get("lines") or []) for part in flat(line)}
     assert len(needles) > 10
     for needle in needles:
         if len(needle) > 3:
@@ -232,14 +247,6 @@ def flat(value: object) -> Iterator[str]:
     elif isinstance(value, list):
         for each in value:
             yield from flat(each)
-
-
-def has(house: RunningHouse, username: str) -> bool:
-    try:
-        house.customer(username)
-    except (KeyError, StopIteration, ValueError):
-        return False
-    return True
 
 
 def picture(page: Page, name: str, doc: str = "") -> None:

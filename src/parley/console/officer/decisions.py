@@ -10,15 +10,16 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from parley.console.officer.journal import Journal
-from parley.console.officer.ports import Looker, Policies, RuleRecords
+from parley.console.officer.ports import Looker, Policies, RuleRecords, Tally
 from parley.console.officer.roles import BaseMoved, DecidedAlready, FourEyes, NothingThere, PolicyUnfit, TooManyWait
 from parley.model.refusals import Fault, LogUnavailable, PolicyChanged
 from parley.model.staff import Proposal, ProposalState, PulledSwitch, Scope, StaffMember, SwitchName
 from parley.model.strangers import clean
 from parley.model.words import Purpose
 from parley.policy import Policy, PolicyRejected
-from parley.policy.difference import Difference, difference
+from parley.policy.difference import Difference, difference, kinds_by_case, touched
 
+COUNT_SECONDS_MAX = 3.0
 CATCH_UP_TRIES, CATCH_UP_PAUSE_SECONDS = 60, 0.05
 WARM_MAX = 2
 """Newest proposals that every process loads ahead, so that an approval takes effect everywhere at once."""
@@ -29,11 +30,15 @@ Announce = Callable[[Policy], Awaitable[int]]
 
 @dataclass(frozen=True, slots=True)
 class Review:
-    """A proposal as it loads and proves now, and what it would change of the policy in force."""
+    """A proposal as it loads and proves now, and what it would change of the policy in force.
+
+    `touched`: standing grants and customers that a change concerns, as counts; None where counting took too long for a page.
+    """
 
     proposal: Proposal
     policy: Policy
     change: Difference
+    touched: Tally | None
 
 
 class PolicyDesk:
@@ -84,7 +89,8 @@ class PolicyDesk:
         proposal = await self._found(proposal_id)
         policy = await self._load(proposal.sources)
         # Beside the questions, not before them: two large tables take a moment to compare.
-        return Review(proposal, policy, await asyncio.to_thread(difference, self._policies.current(), policy))
+        change = await asyncio.to_thread(difference, self._policies.current(), policy)
+        return Review(proposal, policy, change, await self._touched(change))
 
     async def approve(self, actor: StaffMember, proposal_id: str) -> None:
         """The second pair of eyes. Of several officers who approve at once exactly one has an effect.
@@ -125,6 +131,13 @@ class PolicyDesk:
         for each in waiting[:WARM_MAX]:
             with suppress(PolicyRejected):
                 await self._policies.loaded(each.sources)
+
+    async def _touched(self, change: Difference) -> Tally | None:
+        by_case = kinds_by_case(change.changes)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(COUNT_SECONDS_MAX):
+                return await self._records.tally(lambda shape: frozenset(kind.value for kind in touched(shape, by_case)), self._clock())
+        return None
 
     async def _take_effect(self, actor: StaffMember, proposal: Proposal, after: int, index: int) -> None:
         try:

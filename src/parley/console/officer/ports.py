@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Protocol
 
@@ -21,6 +21,7 @@ from parley.model.staff import (
     TicketKind,
 )
 from parley.policy import Policy
+from parley.policy.difference import GrantShape
 from parley.proof import Inclusion
 
 
@@ -45,6 +46,17 @@ class StaffRecords(Protocol):
     async def lease_acts(self, now: datetime, untried_for: timedelta) -> tuple[Act, ...]: ...
 
 
+class Tally(Protocol):
+    """Counts of standing grants, and of those under each heading; a customer is counted once under each."""
+
+    @property
+    def all_grants(self) -> int: ...
+    @property
+    def grants(self) -> Mapping[str, int]: ...
+    @property
+    def customers(self) -> Mapping[str, int]: ...
+
+
 class RuleRecords(Protocol):
     """What officers decide; see `parley.store.rulebook`."""
 
@@ -58,6 +70,7 @@ class RuleRecords(Protocol):
     async def reject_proposal(self, proposal_id: str, actor: str, now: datetime) -> bool: ...
     async def policy_in_force(self) -> PolicyVersion | None: ...
     async def policy_versions(self) -> tuple[PolicyVersion, ...]: ...
+    async def tally(self, sort: Callable[[GrantShape], frozenset[str]], now: datetime) -> Tally: ...
     async def pull_switch(self, name: SwitchName, actor: str, reason: str, now: datetime) -> None: ...
     async def pulled_switches(self) -> tuple[PulledSwitch, ...]: ...
     async def ask_undo(self, name: SwitchName, actor: str) -> bool: ...

@@ -154,6 +154,7 @@ class Rooms:
             proposal=review.proposal,
             policy=review.policy,
             change=review.change,
+            touched=review.touched,
             kinds=counts_of(review.change),
             shown=changes[:CHANGES_SHOWN],
             names=await self._names(),
