@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
 from parley.authorization.server.errors import OAuthError
-from parley.authorization.server.link import LinkTokens
+from parley.authorization.server.link import LinkTokens, link_profile
 from parley.model.refusals import ForgedMessage, NotLinked
 from parley.model.stages import Envelope
 from tests.fakes.profiles import ASSISTANT, PUBLIC, REDIRECTS, SECRET, VERIFIER, ProfilesHouse, challenge_of, random_token, told
@@ -373,6 +374,32 @@ def test_A25_a_voice_platform_may_renew_twice_with_one_token_for_answers_get_los
             assert await house.opens(house.alexa, renewed["access_token"]) is not None
 
     told(sqlite_bench, story)
+
+
+def test_a_voice_platform_hears_in_time_that_it_should_try_again(sqlite_bench: RecordsBench) -> None:
+    """It gives up after 4.5 seconds. Where our records take longer, it is told so before that; a client that can wait is not hurried."""
+    assert (link_profile("alexa").answer_seconds_max or 9.0) < 4.5
+
+    async def story(house: ProfilesHouse, customer: str) -> None:
+        stuck = asyncio.Event()
+
+        house.alexa.profile = replace(house.alexa.profile, answer_seconds_max=0.05)
+        house.alexa.gate._clients = Stuck(stuck)
+        answer = await house.renew(house.alexa, "alexa", "x" * 43)
+        assert (answer.status, answer.json["error"]) == (503, "temporarily_unavailable")
+        assert int(answer.headers["retry-after"]) > 0
+
+    told(sqlite_bench, story)
+
+
+class Stuck:
+    """Records that never answer."""
+
+    def __init__(self, event: asyncio.Event) -> None:
+        self._event = event
+
+    async def find_client(self, client_id: str) -> None:
+        await self._event.wait()
 
 
 @pytest.mark.parametrize(

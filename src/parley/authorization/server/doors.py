@@ -8,9 +8,11 @@ No CORS anywhere: a token never belongs into a browser's script (OWASP ASVS 5.0 
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from contextlib import suppress
 from datetime import datetime
+from typing import Any
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -128,16 +130,23 @@ class _Doors:
 
     async def token(self, request: Request) -> Response:
         async def work() -> Response:
-            params, client = await self._proved(request)
-            jkt = await self._jkt(request, "token") if self._server.profile.bound else None
-            kind = params.get("grant_type")
-            if kind == "authorization_code":
-                return told(await self._server.issuing.exchange(client, params, jkt))
-            if kind == "refresh_token" and self._server.profile.refresh is not Refresh.NONE:
-                return told(await self._server.issuing.renew(client, params, jkt))
-            raise OAuthError("unsupported_grant_type", "Only codes, and refresh tokens where there are any.")
+            try:
+                async with asyncio.timeout(self._server.profile.answer_seconds_max):
+                    return told(await self._tokens_for(request))
+            except TimeoutError:
+                raise OAuthError("temporarily_unavailable", "Please try again in a moment.", status=503, headers={"retry-after": "5"}) from None
 
         return await answered(work, self._on_fault)
+
+    async def _tokens_for(self, request: Request) -> dict[str, Any]:
+        params, client = await self._proved(request)
+        jkt = await self._jkt(request, "token") if self._server.profile.bound else None
+        kind = params.get("grant_type")
+        if kind == "authorization_code":
+            return await self._server.issuing.exchange(client, params, jkt)
+        if kind == "refresh_token" and self._server.profile.refresh is not Refresh.NONE:
+            return await self._server.issuing.renew(client, params, jkt)
+        raise OAuthError("unsupported_grant_type", "Only codes, and refresh tokens where there are any.")
 
     async def revoke(self, request: Request) -> Response:
         async def work() -> Response:

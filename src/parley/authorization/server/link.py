@@ -54,6 +54,7 @@ def link_profile(channel: str) -> Profile:
         scopes=(SCOPE,),
         introspects=False,
         pkce_needed=False,
+        answer_seconds_max=TOKEN_ANSWER_SECONDS_MAX,
         access_life=ACCESS_LIFE,
     )
 

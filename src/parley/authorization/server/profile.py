@@ -58,7 +58,8 @@ class Profile:
     `details`: asks by authorization_details (RFC 9396), otherwise by `scopes`. `loopback`: a native client's redirect address may be on
     127.0.0.1 or [::1] with any port (RFC 8252 7.3). `channel` of the grants. `pkce_needed` False: a client that proves itself by a secret may
     leave PKCE out, and is held to it where it began with it. `documents`: clients may be known by a document at their own address.
-    `scopes_granted` says which scopes a customer's grants amount to; without it, all of `scopes`.
+    `scopes_granted` says which scopes a customer's grants amount to; without it, all of `scopes`. `answer_seconds_max`: a platform that gives
+    up on a token request after some seconds is told before that to try again.
     """
 
     kind: ClientProfile
@@ -77,6 +78,7 @@ class Profile:
     loopback: bool = False
     documents: bool = False
     pkce_needed: bool = True
+    answer_seconds_max: float | None = None
     nonces: bool = False
     introspects: bool = True
     access_life: timedelta = timedelta(minutes=5)
