@@ -17,7 +17,7 @@ from parley.policy.domain import ASSURANCE, CHANNEL, DATA, PLATFORM, PROJECTION,
 from parley.policy.rules import Effect, Rule, Words
 from parley.policy.text import Statement
 
-ROWS_COMPARED_MAX = 2_500
+ROWS_COMPARED_MAX = 1_500
 """At a start. `make prove` compares without a bound."""
 SLICES_KEPT = 16
 DIFFERING_SHOWN = 5
