@@ -38,8 +38,10 @@ JOIN customers c ON c.id = l.customer
 LEFT JOIN bank_links b ON b.customer = l.customer
 LEFT JOIN grants g ON g.customer = c.number AND EXISTS (SELECT 1 FROM terms t WHERE t.number = g.terms AND t.platform = ? AND t.channel = ?)
 WHERE l.key = ? AND l.channel = ? AND l.conversation_hash = ?
-ORDER BY g.state, g.number DESC LIMIT {GRANTS_MAX}
 """  # noqa: S608 - only our own column names are put in
+_FIRST_TWO = f"{_OPEN_CASE} LIMIT 2"
+_IN_ORDER = f"{_OPEN_CASE} ORDER BY g.state, g.number DESC LIMIT {GRANTS_MAX}"
+"""Sorting costs half as much as the read itself, and nearly everybody has one grant in one chat: there is nothing to sort."""
 
 _FIRST_OF_GRANT = 6
 _SEE = "INSERT INTO seen_messages (key, bucket) VALUES (?, ?) ON CONFLICT (key) DO NOTHING RETURNING key"
@@ -89,9 +91,14 @@ class Cases(Cabinet):
         so that the right "no" can be given. Raises Fault when something sealed does not open, RecordsUnavailable.
         """
         key, conversation_hash = self._gateway.conversation(question.channel, question.conversation)
-        rows = await self._driver.read(_OPEN_CASE, (question.platform, question.channel, key, question.channel, conversation_hash))
+        place = (question.platform, question.channel, key, question.channel, conversation_hash)
+        rows = await self._driver.read(_FIRST_TWO, place)
         if not rows:
             return CaseFile(customer=None)
+        if len(rows) > 1:
+            rows = await self._driver.read(_IN_ORDER, place)
+            if not rows:
+                return CaseFile(customer=None)  # Erased between the two reads.
         exact = tuple(rows)
         case = self._cases.get(exact)
         if case is None:
