@@ -20,6 +20,7 @@ from parley.authorization.sessions import Throttle
 from parley.channels.web import ERROR_HANDLERS, Protected
 from parley.model.linking import Origin
 from parley.store import FileKeyRing, open_records
+from tests.browser import PICTURES, open_chromium
 from tests.fakes.visitor import Seen, Visitor
 from tests.fakes.web_house import Clock, House, build_house, listen, served
 
@@ -190,3 +191,30 @@ def test_C20_the_pages_run_no_script_and_fit_no_frame(linking: Linking) -> None:
         assert seen.header("cache-control") == "no-store"
     assert "Only go on if you tapped" in visitor.get(BUTTON).text
     assert "tell it to nobody" in visitor.get("/link/messenger/number").text
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize(("scheme", "width", "height"), [("light", 1280, 800), ("dark", 360, 740)])
+def test_the_pages_fit_a_phone_and_can_be_used_by_keyboard_alone(linking: Linking, scheme: str, width: int, height: int) -> None:
+    visitor = Visitor(linking.house.origin)
+    visitor.post_form("/consent", visitor.consent_fields(to_consent(linking, visitor)))
+    cookies = [{"name": name, "value": value, "url": linking.house.origin} for name, value in visitor.jar.items()]
+    with open_chromium() as browser:
+        context = browser.new_context(color_scheme=scheme, viewport={"width": width, "height": height})  # type: ignore[arg-type]
+        context.add_cookies(cookies)  # type: ignore[arg-type]
+        page = context.new_page()
+        said: list[str] = []
+        page.on("console", lambda message: said.append(message.text))
+        PICTURES.mkdir(parents=True, exist_ok=True)
+        for path, name, action in ((BUTTON, "link", "Go on to your bank"), ("/link/messenger/number", "number", "Back to Messenger")):
+            page.goto(linking.house.origin + path)
+            assert page.evaluate("document.documentElement.scrollWidth <= document.documentElement.clientWidth")
+            reached = page.get_by_text(action, exact=True)
+            for _ in range(8):
+                page.keyboard.press("Tab")
+                if reached.evaluate("element => element === document.activeElement"):
+                    break
+            else:
+                raise AssertionError(f"{action} is out of the keyboard's reach")
+            page.screenshot(path=PICTURES / f"messenger-{name}-{scheme}.png")
+        assert said == []
