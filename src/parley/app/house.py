@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from datetime import datetime
 from urllib.parse import urlsplit
 
 from starlette.applications import Starlette
@@ -42,11 +43,14 @@ from parley.store.disclosures import Note
 
 
 @asynccontextmanager
-async def open_house(settings: Settings) -> AsyncIterator[ASGIApp]:
-    """Everything that one gateway needs, opened in order and closed in reverse. Raises what stops a start, with the way out."""
+async def open_house(settings: Settings, clock: Callable[[], datetime] = now) -> AsyncIterator[ASGIApp]:
+    """Everything that one gateway needs, opened in order and closed in reverse. Raises what stops a start, with the way out.
+
+    `clock` tells aware UTC; a test may turn it.
+    """
     async with AsyncExitStack() as stack:
         vkey = await log_vkey(settings)
-        records = await open_records(settings.records, FileKeyRing(settings.data / "keys"), now)
+        records = await open_records(settings.records, FileKeyRing(settings.data / "keys"), clock)
         stack.push_async_callback(records.aclose)
         notary = NotaryClient(settings.notary_socket, call_seconds_max=settings.log_deadline_seconds)
         stack.push_async_callback(notary.aclose)
@@ -70,12 +74,12 @@ async def open_house(settings: Settings) -> AsyncIterator[ASGIApp]:
             vkey=vkey,
             offerings=load_offerings(settings.offerings),
             ledger=open_ledger(records),
-            clock=now,
+            clock=clock,
         )
         noting = asyncio.create_task(frame.ledger.run())
         stack.push_async_callback(closed, frame.ledger, noting)
-        await log.record(record_key_entry(record_key(settings).thumbprint, now()), b"", handle=None, version=None)
-        await log.record(build_entry(__version__, now()), b"", handle=None, version=None)
+        await log.record(record_key_entry(record_key(settings).thumbprint, clock()), b"", handle=None, version=None)
+        await log.record(build_entry(__version__, clock()), b"", handle=None, version=None)
         linking = linking_rooms(frame)
         keep_up(stack, frame, linking)
         officers = officers_desks(frame)
