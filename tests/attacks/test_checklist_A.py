@@ -218,6 +218,34 @@ def test_A5_another_kind_of_token_is_no_assertion(house: OAuthHouse, settled: Pa
     assert house.post("/par", params).json["error"] == "invalid_client"
 
 
+ODD_HEADERS: list[Any] = [
+    {"alg": ["ES256"]}, {"alg": {}}, {"alg": None}, {"alg": "ES256", "typ": ["dpop+jwt"]}, {"alg": "ES256", "typ": {}}, {"alg": "ES256", "kid": []},
+    {"alg": "ES256", "crit": ["exp"]}, {"alg": "ES256", "b64": False}, [], "x", 7,
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("header", ODD_HEADERS)
+def test_A5_headers_of_odd_shapes_are_refused_like_all_others(house: OAuthHouse, settled: Partner, header: Any) -> None:
+    for token in (f"{part(header)}.{part({})}.AAAA", f"{part(header)}..", "..", "a.b.c.d", "ü.ü.ü"):
+        assert house.post("/par", {**settled.authenticated(settled.asked()), "client_assertion": token}).json["error"] == "invalid_client"
+        seen = house.token(settled, {"grant_type": "refresh_token", "refresh_token": "x"}, proof=token if token.isascii() else "x")
+        assert seen.json["error"] == "invalid_dpop_proof"
+
+
+@pytest.mark.parametrize("name", ["iss", "sub", "jti", "exp", "aud"])
+@pytest.mark.parametrize("value", ["\ud800", "\x00", 10**400, -(10**400), [], {}, "a" * 5000])
+def test_A5_claims_of_odd_shapes_are_refused_like_all_others(house: OAuthHouse, settled: Partner, name: str, value: Any) -> None:
+    seen = house.post("/par", settled.authenticated(settled.asked(), **{name: value}))
+    assert seen.status == (201 if (name, value) == ("jti", "\x00") else 401)
+
+
+@pytest.mark.parametrize("client_id", ["\x00", "a b", "ü", "'", "x" * 600, "%00"])
+def test_A17_names_that_no_client_has_are_looked_up_nowhere(house: OAuthHouse, settled: Partner, client_id: str) -> None:
+    assert house.post("/par", {**settled.authenticated(settled.asked()), "client_id": client_id}).json["error"] == "invalid_client"
+    query = urlencode({"client_id": client_id, "request_uri": "urn:ietf:params:oauth:request_uri:x"})
+    assert Visitor(house.origin).get(f"/fapi/authorize?{query}").status in (400, 410)
+
+
 def test_A6_tokens_are_bound_and_short_and_the_refresh_token_stays(house: OAuthHouse, partner: Partner) -> None:
     first = house.tokens(partner)
     assert first["token_type"] == "DPoP"

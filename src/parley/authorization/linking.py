@@ -10,6 +10,7 @@ this module never makes one.
 from __future__ import annotations
 
 import hmac
+import re
 import secrets
 from base64 import urlsafe_b64encode
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -412,9 +413,10 @@ class LinkingDesk:
 def leads_to(address: str) -> str:
     """What a Content-Security-Policy calls the place of an address: its origin, or the scheme of an app's own; empty for none."""
     parts = urlsplit(address)
-    if not parts.scheme:
-        return ""
-    return f"{parts.scheme}://{parts.netloc}" if parts.scheme in ("https", "http") else f"{parts.scheme}:"
+    if parts.scheme in ("https", "http"):
+        # Whatever else an address may hold, nothing in a policy may begin a directive of its own.
+        return f"{parts.scheme}://{parts.netloc}" if re.fullmatch(r"[A-Za-z0-9.:\[\]-]+", parts.netloc) else ""
+    return f"{parts.scheme}:" if parts.scheme else ""
 
 
 def _bound(candidates: Iterable[Presented], session_hash: bytes) -> Presented | None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import binascii
 import hmac
+import re
 from base64 import b64decode
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
@@ -29,7 +30,8 @@ AHEAD_SECONDS_MAX = 30.0
 """Clocks differ: FAPI 2.0 5.3.2.1 wants 10 seconds accepted and 60 refused."""
 LIFE_SECONDS_MAX = 600.0
 """An assertion's id is remembered until it expires, so nobody may ask for years of it."""
-CLIENT_ID_CHARS_MAX = 512
+CLIENT_ID = re.compile(r"[!-~]{1,512}")
+"""What may be looked up at all; registration is stricter, and a client that is known by a document has its address for a name."""
 _NOBODY = ECKey.generate_key("P-256", private=False)
 """A signature is checked for a client that does not exist, too, so that the time taken does not tell."""
 
@@ -49,7 +51,7 @@ class ClientGate:
 
     async def named(self, client_id: str) -> Client | None:
         """The client of this name, if it lives by this profile. Proves nothing."""
-        if not 0 < len(client_id) <= CLIENT_ID_CHARS_MAX:
+        if not CLIENT_ID.fullmatch(client_id):
             return None
         client = await self._clients.find_client(client_id)
         return client if client is not None and client.profile is self._profile.kind else None

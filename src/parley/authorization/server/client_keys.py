@@ -37,7 +37,8 @@ def read_keys(jwks: bytes) -> dict[str, tuple[Key, dict[str, Any]]]:
         kid = jwk.get("kid", "")
         if not isinstance(kid, str) or len(kid) > 200 or kid in keys or (not kid and len(listed) > 1):
             raise BadJwt("kid")
-        if jwk.get("alg", "PS256") not in ALGORITHMS:
+        algorithm = jwk.get("alg", "PS256")
+        if not isinstance(algorithm, str) or algorithm not in ALGORITHMS:
             raise BadJwt("alg")
         keys[kid] = (key, jwk)
     if not keys:

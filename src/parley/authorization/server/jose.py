@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import binascii
 import json
-import math
 import warnings
 from base64 import urlsafe_b64decode
 from collections.abc import Mapping
@@ -23,6 +22,9 @@ Key: TypeAlias = ECKey | OKPKey | RSAKey
 JWT_CHARS_MAX = 8 * 1024
 HEADER_BYTES_MAX = 2048
 """A DPoP proof carries its key in the header: 573 bytes with RSA-2048, where joserfc by itself stops at 512."""
+
+INSTANT_MAX = 2**40
+"""Seconds since 1970: some thirty thousand years, and what is not a number or infinite is not below it either."""
 
 RSA_BITS_MIN = 2048
 RSA_BITS_MAX = 4096
@@ -48,10 +50,10 @@ def read_jwt(token: str, *, types: frozenset[str | None]) -> tuple[dict[str, Any
         raise BadJwt("form")
     header_text, claims_text, _ = token.split(".")
     header, claims = _json_object(header_text), _json_object(claims_text)
-    typ = header.get("typ")
-    if (typ.lower() if isinstance(typ, str) else typ) not in types:
+    typ, algorithm = header.get("typ"), header.get("alg")
+    if not isinstance(typ, str | None) or (typ.lower() if typ is not None else None) not in types:
         raise BadJwt("typ")
-    if header.get("alg") not in ALGORITHMS or "crit" in header or "b64" in header:
+    if not isinstance(algorithm, str) or algorithm not in ALGORITHMS or "crit" in header or "b64" in header:
         raise BadJwt("alg")
     return header, claims
 
@@ -94,15 +96,15 @@ def instant(claims: Mapping[str, Any], name: str) -> float | None:
     value = claims.get(name)
     if value is None:
         return None
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value) or not 0 < value < 2**40:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < INSTANT_MAX:
         raise BadJwt(name)
     return float(value)
 
 
 def text(claims: Mapping[str, Any], name: str, chars_max: int = 512) -> str:
-    """A claim that must be a short string. Raises BadJwt."""
+    """A claim that must be a short string of ASCII, as all that we read are. Raises BadJwt."""
     value = claims.get(name)
-    if not isinstance(value, str) or not 0 < len(value) <= chars_max:
+    if not isinstance(value, str) or not 0 < len(value) <= chars_max or not value.isascii():
         raise BadJwt(name)
     return value
 
