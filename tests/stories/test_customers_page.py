@@ -401,3 +401,24 @@ def test_the_page_works_without_a_script(browser: Browser, house: RunningHouse) 
     page.get_by_role("heading", name=re.compile("Larkspur chat|Nothing of yours is kept here")).wait_for()
     assert "UTC" in page.locator("time").first.inner_text()
     context.close()
+
+
+def test_extending_shows_every_limit_again_and_makes_the_next_version(watch: Callable[..., Watched]) -> None:
+    seen = watch("light", 390, 844)
+    page = seen.page
+    seen.link("kamala")
+    seen.open("/me")
+    address = page.get_by_role("link", name="History and signed record").get_attribute("href") or ""
+    seen.open(f"/consent/extend/{address.rpartition('/')[2]}")
+    page.get_by_role("heading", name="Go on with Larkspur chat for 90 days more?").wait_for()
+    assert page.get_by_role("checkbox").count() == 0
+    assert (page.evaluate(CONTRASTS), seen.unnamed(), seen.fit()) == ([], [], True)
+    seen.picture("extend")
+    press(page, page.get_by_role("button", name="Allow for 90 days more"))
+    page.get_by_text("Extended, within the same limits.").wait_for()
+    page.get_by_role("link", name="History and signed record").click()
+    versions = page.get_by_role("heading", name=re.compile("^Version [0-9]")).all_inner_texts()
+    assert versions == ["Version 2: May ask", "Version 1: May ask, then replaced"]
+    seen.open("/")
+    assert "available" in ask(page, "what's my balance?").inner_text(), "the notary holds the next version, too"
+    seen.calm()
