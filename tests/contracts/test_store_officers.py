@@ -8,6 +8,7 @@ from datetime import timedelta
 
 import pytest
 
+from parley.model.refusals import Fault
 from parley.model.staff import (
     Act,
     Proposal,
@@ -23,6 +24,7 @@ from parley.model.staff import (
     TicketKind,
 )
 from parley.store import Records, RecordsConflict
+from parley.store.driver import only
 from tests.fixtures_postgres import RecordsBench
 
 IDLE = timedelta(minutes=15)
@@ -161,6 +163,31 @@ def test_a_proposal_is_taken_up_by_one_other_person_and_takes_effect_once(bench_
         found = await records.proposal(other.id)
         assert found is not None and found.state is ProposalState.STALE
         assert not await records.begin_approval(other.id, "sam", bench.now)
+
+    bench.run(story)
+
+
+def test_a_policy_that_the_house_did_not_put_in_force_is_not_believed(bench_of_records: RecordsBench) -> None:
+    """Somebody writes into the database: another text, an older approval under a newer number, another place in the log."""
+    bench = bench_of_records
+
+    async def story(records: Records) -> None:
+        mine = proposal(bench, "rosa")
+        await records.add_proposal(mine)
+        assert await records.begin_approval(mine.id, "sam", bench.now)
+        assert await records.put_in_force(mine.id, "sam", after=0, log_index=7, now=bench.now)
+        row = (await records._driver.read("SELECT sources FROM policies"))[0][0]
+        assert b"permit" not in row
+        forged = (("UPDATE policies SET sources = ?", b"\x01" + row[1:-1] + b"x"), ("UPDATE policies SET version = ?", 2))
+        back = (("UPDATE policies SET sources = ?", row), ("UPDATE policies SET version = ?", 1))
+        for (sql, value), (undo, was) in zip(forged, back, strict=True):
+            await records._driver.write(only(sql, value))
+            with pytest.raises(Fault):
+                await records.policy_in_force()
+            await records._driver.write(only(undo, was))
+        await records._driver.write(only("UPDATE policies SET log_index = 8"))
+        with pytest.raises(Fault):
+            await records.policy_in_force()
 
     bench.run(story)
 

@@ -140,7 +140,7 @@ def test_two_officers_pull_a_switch_and_change_the_policy_with_four_eyes(browser
     rosa.page.get_by_role("heading", name="Close it for today").wait_for()
     assert rosa.page.get_by_text("You proposed this. Another officer has to approve it.").is_visible()
     assert rosa.page.get_by_text("newly refused").first.is_visible()
-    assert rosa.page.get_by_text("grants of").is_visible(), "how many customers it would concern, as counts"
+    assert rosa.page.get_by_text("1 grant of 1 customer").is_visible(), "how many customers it would concern, as counts"
     picture(rosa.page, "officer-proposal", doc="officer-proposal")
     address = rosa.page.url
     sam.page.goto(address)

@@ -76,7 +76,7 @@ class RuleBook(Cabinet):
 
         None when she no longer holds it. Raises RecordsConflict when another policy became that version first; nothing has changed then.
         """
-        return await self._driver.write(lambda: _put_in_force(proposal_id, actor, after + 1, log_index, to_micros(now)))
+        return await self._driver.write(lambda: self._put_in_force(proposal_id, actor, after + 1, log_index, to_micros(now)))
 
     async def give_up_approval(self, proposal_id: str, actor: str, state: ProposalState) -> None:
         """Nothing came of it: open again, or stale."""
@@ -87,13 +87,29 @@ class RuleBook(Cabinet):
         return bool(await self._driver.write(only(_REJECT, actor, to_micros(now), proposal_id)))
 
     async def policy_in_force(self) -> PolicyVersion | None:
-        """The policy that officers approved last; None when they approved none yet."""
+        """The policy that officers approved last; None when they approved none yet. Raises Fault for a row that the house did not write."""
         rows = await self._driver.read(f"{_POLICY} ORDER BY version DESC LIMIT 1")
-        return _policy(rows[0]) if rows else None
+        return self._policy(rows[0]) if rows else None
 
     async def policy_versions(self) -> tuple[PolicyVersion, ...]:
         """Newest first."""
-        return tuple(map(_policy, await self._driver.read(f"{_POLICY} ORDER BY version DESC LIMIT {PROPOSALS_MAX}")))
+        return tuple(map(self._policy, await self._driver.read(f"{_POLICY} ORDER BY version DESC LIMIT {PROPOSALS_MAX}")))
+
+    def _put_in_force(self, proposal_id: str, actor: str, version: int, log_index: int, now: int) -> Work[PolicyVersion | None]:
+        rows = yield _FINISH, (now, proposal_id, actor)
+        if not rows:
+            return None
+        digest, sources = rows[0]
+        sealed = self._gateway.seal(_place_of(version, digest, log_index), sources)
+        insert = "INSERT INTO policies (version, digest, sources, proposal, log_index, since) VALUES (?, ?, ?, ?, ?, ?)"
+        yield insert, (version, digest, sealed, proposal_id, log_index, now)
+        yield "UPDATE proposals SET state = 'stale', decided_at = ? WHERE state = 'open'", (now,)
+        return PolicyVersion(version, digest, _sources(sources), proposal_id, log_index, from_micros(now))
+
+    def _policy(self, row: Row) -> PolicyVersion:
+        version, digest, sealed, proposal, log_index, since = row
+        sources = self._gateway.open(_place_of(version, digest, log_index), sealed)
+        return PolicyVersion(version, digest, _sources(sources), proposal, log_index, from_micros(since))
 
     # Switches.
 
@@ -132,15 +148,9 @@ def _add_proposal(proposal: Proposal) -> Work[None]:
     yield _ADD_PROPOSAL, row
 
 
-def _put_in_force(proposal_id: str, actor: str, version: int, log_index: int, now: int) -> Work[PolicyVersion | None]:
-    rows = yield _FINISH, (now, proposal_id, actor)
-    if not rows:
-        return None
-    digest, sources = rows[0]
-    insert = "INSERT INTO policies (version, digest, sources, proposal, log_index, since) VALUES (?, ?, ?, ?, ?, ?)"
-    yield insert, (version, digest, sources, proposal_id, log_index, now)
-    yield "UPDATE proposals SET state = 'stale', decided_at = ? WHERE state = 'open'", (now,)
-    return PolicyVersion(version, digest, _sources(sources), proposal_id, log_index, from_micros(now))
+def _place_of(version: int, digest: str, log_index: int) -> str:
+    """What a policy in force is sealed for: whoever can write into the database but has not the keys puts no policy of his own in force."""
+    return f"policy in force {version} {digest} {log_index}"
 
 
 def _sources(packed: bytes) -> dict[str, bytes]:
@@ -154,10 +164,6 @@ def _proposal(row: Row) -> Proposal:
     decided_at = from_micros(row[9]) if row[9] is not None else None
     proposal_id, digest, base, note = row[:4]
     return Proposal(proposal_id, digest, base, note, _sources(row[4]), row[5], from_micros(row[6]), ProposalState(row[7]), row[8], decided_at)
-
-
-def _policy(row: Row) -> PolicyVersion:
-    return PolicyVersion(row[0], row[1], _sources(row[2]), row[3], row[4], from_micros(row[5]))
 
 
 def _switch(row: Row) -> PulledSwitch:
