@@ -107,7 +107,7 @@ def test_the_sign_of_a_row_alone(
 
 def test_one_reversal_among_ordinary_rows_is_flagged_and_not_refused() -> None:
     rules = SignRules(AccountKind.CHECKING)
-    assert rules.signed(900, "DEBIT", "POSDEBIT").quality == PLAIN
+    assert rules.signed(900, "DEBIT", "POSDEBIT")[1] == PLAIN
     assert rules.signed(900, "CREDIT", "POSDEBIT") == (900, frozenset({Quality.SIGN_DISAGREES}))
     rules.settle()
 

@@ -73,8 +73,12 @@ def ruled_rows(
     fields = ruling.fields
     if not fields >= ROW:
         return ()
-    booked = {(row.ref, row.replaces) for row in rows if row.replaces and row.replaces != row.id}
-    inside = [row for row in rows if row.ref in known and order.since <= row.on <= order.until and (row.ref, row.id) not in booked]
+    since, until = order.since, order.until
+    inside = [row for row in rows if since <= row.on <= until and row.ref in known]
+    replaced = {row.replaces for row in rows if row.replaces}
+    if not replaced.isdisjoint([row.id for row in inside]):
+        booked = {(row.ref, row.replaces) for row in rows if row.replaces and row.replaces != row.id}
+        inside = [row for row in inside if (row.ref, row.id) not in booked]
     if ruling.provenance is not Provenance.ANY:
         platform = ruling.permission.request.platform
         inside = [row for row in inside if marks is not None and marks.recognises(row.provenance_id, platform)]
@@ -84,10 +88,15 @@ def ruled_rows(
     kept = shown[: max(0, ruling.rows_max)]
     coarse = ruling.rounding or ruling.delivery is Delivery.MASKED
     return tuple(
-        RuledTransaction(
-            figure(row.amount, ruling) if coarse else row.amount, row.on, row.state, one_line(row.merchant) if merchants and row.merchant else None
-        )
-        for row in kept
+        [
+            RuledTransaction(
+                figure(row.amount, ruling) if coarse else row.amount,
+                row.on,
+                row.state,
+                one_line(row.merchant) if merchants and row.merchant else None,
+            )
+            for row in kept
+        ]
     )
 
 

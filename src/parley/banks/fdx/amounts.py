@@ -37,7 +37,7 @@ def read_minor(figure: bytes, currency: str) -> int:
     if figure[-3:-2] == b"." and len(figure) < 18 and figure[0] != _QUOTE and exponent_of(currency) == 2:
         # The common case, without Decimal: JSON's grammar was checked, so only a sign, digits and one point can stand here (an exponent in
         # front of the point would not be JSON).
-        minor = int(figure[:-3] + figure[-2:])
+        minor = int(figure.replace(b".", b""))
         if -MINOR_UNITS_MAX <= minor <= MINOR_UNITS_MAX:
             return minor
         raise UncertainMoney("an amount beyond any account")

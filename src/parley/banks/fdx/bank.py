@@ -136,7 +136,7 @@ class _Errand:
         self._drafts.sort(key=itemgetter(0), reverse=True)
         return Statement(
             balances=tuple(self._balances[account.native_id] for account in order.accounts if account.native_id in self._balances),
-            transactions=tuple(reader.transaction(draft) for _, reader, draft in self._drafts[: order.rows_max]),
+            transactions=tuple([reader.transaction(draft) for _, reader, draft in self._drafts[: order.rows_max]]),
             fetched_at=fetched_at,
             interaction_id=order.interaction_id,
             partial=self._partial,

@@ -52,6 +52,8 @@ class RowReader:
 
     def __init__(self, account: LinkedAccount, since: date, until: date) -> None:
         self._account = account
+        self._native_id = account.native_id
+        self._currency = account.currency
         self._since = since
         self._until = until
         self._signs = SignRules(account.kind)
@@ -103,17 +105,16 @@ class RowReader:
 
     def _draft(self, row: Row) -> Draft:
         """One row understood. Everything that most rows share is done here without a further call: a window may hold thousands."""
-        account = self._account
         owner, currency = row.accountId, row.currency
-        if owner != account.native_id and owner is not None and str(owner) != account.native_id:
+        if owner != self._native_id and owner is not None and str(owner) != self._native_id:
             raise BankUncertain("a row of another account")
-        if currency is not None and currency.currencyCode not in (None, account.currency):
+        if currency is not None and currency.currencyCode not in (None, self._currency):
             raise BankUncertain("a row in another currency than its account")
         text = row.postedTimestamp or row.transactionTimestamp
         figure = bytes(row.amount)
         try:
             moment, quality = read_moment(text or "")
-            minor, noticed = self._signs.signed(read_minor(figure, account.currency), row.debitCreditMemo, row.transactionType)
+            minor, noticed = self._signs.signed(read_minor(figure, self._currency), row.debitCreditMemo, row.transactionType)
         except BadDate:
             raise BankNonsense("a row with an unreadable date" if text else "a row without a date") from None
         except UncertainMoney as reason:

@@ -11,7 +11,7 @@ shows that this bank's figures carry signs.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import TypeAlias
 
 from parley.model.ledger import AccountKind, Quality
 from parley.model.refusals import BankUncertain
@@ -30,11 +30,8 @@ _FROM_BALANCE_TYPE = frozenset({Quality.SIGN_FROM_BALANCE_TYPE})
 _DISAGREES = frozenset({Quality.SIGN_DISAGREES})
 
 
-class Signed(NamedTuple):
-    """Minor units in the customer's view, and what was noticed on the way."""
-
-    minor: int
-    quality: frozenset[Quality]
+Signed: TypeAlias = tuple[int, frozenset[Quality]]
+"""Minor units in the customer's view, and what was noticed on the way."""
 
 
 class SignRules:
@@ -60,7 +57,7 @@ class SignRules:
                 minor = -minor
             if kind in self._leaves:  # Most rows, without a further call.
                 self._agreements += 1
-                return Signed(minor, _PLAIN)
+                return minor, _PLAIN
             return self._by_memo(minor, kind, self._leaves, self._arrives, False)
         if memo == "CREDIT":
             return self._by_memo(abs(minor), kind, self._arrives, self._leaves, minor < 0)
@@ -69,9 +66,9 @@ class SignRules:
         self._negative_seen = self._negative_seen or minor < 0
         if kind in self._leaves:
             self._absolute_seen = self._absolute_seen or minor > 0
-            return Signed(-abs(minor), _FROM_TYPE_DISAGREES if minor > 0 else _FROM_TYPE)
+            return -abs(minor), _FROM_TYPE_DISAGREES if minor > 0 else _FROM_TYPE
         if kind in self._arrives:
-            return Signed(abs(minor), _FROM_TYPE_DISAGREES if minor < 0 else _FROM_TYPE)
+            return abs(minor), _FROM_TYPE_DISAGREES if minor < 0 else _FROM_TYPE
         return self._by_balance_type(minor)
 
     def settle(self) -> None:
@@ -87,11 +84,11 @@ class SignRules:
             self._agreements += 1
         elif kind in contradicting:
             self._contradictions += kind != self._refund_type
-            return Signed(minor, _DISAGREES)
-        return Signed(minor, _DISAGREES if sign_disagrees else _PLAIN)
+            return minor, _DISAGREES
+        return minor, _DISAGREES if sign_disagrees else _PLAIN
 
     def _by_balance_type(self, minor: int) -> Signed:
         if not self._sides_known and minor:
             raise BankUncertain("no direction, and neither asset nor debt")
         self._positive_believed = self._positive_believed or minor > 0
-        return Signed(minor, _FROM_BALANCE_TYPE)
+        return minor, _FROM_BALANCE_TYPE

@@ -44,9 +44,10 @@ class Transactions:
             return Answer(f"There is nothing to show here from the last {LOOKBACK_DAYS} days.", (), 1)
         if not rows:
             return Answer(f"There are no transactions in the last {LOOKBACK_DAYS} days.", (), 1)
-        lines = tuple(AnswerLine(label_of(row, today), amount_of(row)) for row in rows)
+        lines = tuple([AnswerLine(label_of(row, today), amount_of(row)) for row in rows])
         heading = "Your latest transaction:" if len(rows) == 1 else f"Your latest {len(rows)} transactions:"
-        return Answer(f"{heading} " + "; ".join(f"{line.label}: {line.value}" for line in lines) + f".{missing}", lines, len(rows), heading + missing)
+        text = "; ".join([f"{line.label}: {line.value}" for line in lines])
+        return Answer(f"{heading} {text}.{missing}", lines, len(rows), heading + missing)
 
 
 def label_of(row: RuledTransaction, today: date) -> str:
@@ -68,7 +69,8 @@ def day_of(on: date, today: date) -> str:
 
 def amount_of(row: RuledTransaction) -> str:
     """Money in carries a plus, money out a minus: never a colour alone."""
-    return ("+" if row.amount.minor > 0 else "") + in_words(row.amount)
+    words = in_words(row.amount)
+    return f"+{words}" if row.amount.minor > 0 else words
 
 
 OFFERING = Transactions()
