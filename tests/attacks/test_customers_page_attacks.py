@@ -313,6 +313,8 @@ def test_ceremonies_without_the_pages_token_or_from_elsewhere_do_not_begin(tell)
             assert (await visitor.json("/me/passkeys/challenge", use)).status in (400, 422)
         assert (await visitor.json("/me/passkeys/challenge", b'{"use":"add"}')).status == 401
         house.admitting = False
+        for path in ("/me/export.json", "/me/export.csv"):
+            assert (await hers.get(path)).status == 429
         assert (await visitor.json("/me/passkeys/challenge", b'{"use":"sign-in"}')).status == 429
 
     tell(story)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from typing import TypeVar
 
@@ -31,6 +32,7 @@ STATUS: Mapping[str, int] = {
     "records_conflict": 409,
 }
 LINES_COUNTED_MAX = 50_000
+LINES_AT_ONCE = 500
 
 Work = Callable[[SignIn], Awaitable[Response]]
 Shape = TypeVar("Shape")
@@ -115,13 +117,14 @@ class Doors:
         return lambda platform: titles.get(platform, platform)
 
     async def _all_lines(self, customer: str) -> tuple[LedgerLine, ...]:
-        """Her whole ledger, newest first, up to LINES_COUNTED_MAX."""
+        """Her whole ledger, newest first, up to LINES_COUNTED_MAX. In small pages, between which others' questions are answered."""
         await self._house.flush()
         lines: list[LedgerLine] = []
         before: int | None = None
-        while len(lines) < LINES_COUNTED_MAX and (page := await self._house.records.disclosures_of(customer, before=before)):
+        while len(lines) < LINES_COUNTED_MAX and (page := await self._house.records.disclosures_of(customer, before=before, count=LINES_AT_ONCE)):
             lines += page
             before = page[-1].number
+            await asyncio.sleep(0)
         return tuple(lines)
 
     def _page(self, template: str, request: Request, sign_in: SignIn, *, status: int = 200, **values: object) -> Response:

@@ -45,6 +45,9 @@ class Visitors(Protocol):
     async def open(self, client: str) -> tuple[Visit, str] | None:
         """A new session and its Set-Cookie value; None when this address opened too many lately."""
 
+    async def leave(self, headers: Mapping[str, str]) -> str:
+        """This browser's session ends, and with it the chat in it: the Set-Cookie value that clears it."""
+
 
 class SignInDesk(Protocol):
     """Who is signed in. Header names are lower case; what is returned as text are Set-Cookie values."""

@@ -9,9 +9,10 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, RedirectResponse, Response
 from starlette.routing import BaseRoute, Route
 
-from parley.console.customer.doors import Doors, see, see_confirm, with_cookie
+from parley.console.customer.doors import Doors, TooMany, see, see_confirm, with_cookie
 from parley.console.customer.export import export_csv, export_json
 from parley.console.customer.passkey_doors import PasskeyDoors
+from parley.console.customer.reading import lower_headers
 from parley.console.customer.ports import CustomerSettings, House
 from parley.console.customer.views import (
     account_views,
@@ -228,10 +229,13 @@ class _PageDoors(Doors):
         return await self._hers(request, work)
 
     async def sign_out(self, request: Request) -> Response:
+        """Out of her page and of the chat in this browser, which would go on answering whoever sits here next."""
+
         async def work(sign_in: SignIn) -> Response:
             await self._form(request, sign_in)
             response = RedirectResponse("/me", status_code=303)
             response.headers.append("set-cookie", await self._house.sign_ins.end(sign_in))
+            response.headers.append("set-cookie", await self._house.visitors.leave(lower_headers(request)))
             return response
 
         return await self._hers(request, work)
@@ -262,6 +266,8 @@ class _PageDoors(Doors):
 
     async def export_json(self, request: Request) -> Response:
         async def work(sign_in: SignIn) -> Response:
+            if not self._house.admits(sign_in.customer):
+                raise TooMany()
             records, now, customer = self._house.records, self._house.clock(), sign_in.customer
             grants = await records.grants_of(customer, active_only=False, now=now)
             histories = [[each for each in await records.grant_history(grant.id) if each.customer == customer] for grant in grants]
@@ -282,6 +288,8 @@ class _PageDoors(Doors):
 
     async def export_csv(self, request: Request) -> Response:
         async def work(sign_in: SignIn) -> Response:
+            if not self._house.admits(sign_in.customer):
+                raise TooMany()
             told = export_csv(await self._all_lines(sign_in.customer), await self._title())
             return attachment(told, "text/csv; charset=utf-8", "my-releases.csv")
 
