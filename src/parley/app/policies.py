@@ -13,7 +13,7 @@ from parley.app.frame import now, policy_file
 from parley.app.log_port import HouseLog
 from parley.guard import Guard, PolicyInForce
 from parley.model.refusals import Fault, PolicyDisputed, Refusal
-from parley.model.staff import Scope, SwitchName
+from parley.model.staff import PolicyVersion, Scope, SwitchName
 from parley.policy import Policy, PolicyRejected, load_policy
 from parley.release.entries import incident_entry, policy_entry
 from parley.settings import Settings
@@ -37,7 +37,7 @@ async def open_guard(settings: Settings, records: Records, log: HouseLog) -> tup
         await log.record(policy_entry(policy, now()), b"", handle=None, version=None)
 
     approved = await records.policy_in_force()
-    policy = load_policy(approved.sources if approved is not None else policy_file(settings))
+    policy = loaded_first(settings, approved)
     if approved is not None and policy.digest != approved.digest:
         diagnostics.warning("policy_decided_by_another_release", approved=approved.digest, here=policy.digest)
     await announce(policy)
@@ -46,6 +46,17 @@ async def open_guard(settings: Settings, records: Records, log: HouseLog) -> tup
     guard = Guard(records, policies)
     await guard.look()
     return policies, guard
+
+
+def loaded_first(settings: Settings, approved: PolicyVersion | None) -> Policy:
+    """Raises PolicyRejected; for a policy that officers approved with the way out, since no file of the settings can mend that."""
+    if approved is None:
+        return load_policy(policy_file(settings))
+    try:
+        return load_policy(approved.sources)
+    except PolicyRejected as rejected:
+        way_out = "Start the release of Parley that approved it, approve a mended policy in the officer's console, then start this one."
+        raise PolicyRejected(f"the policy that officers approved (version {approved.version}): {rejected} {way_out}") from None
 
 
 async def keep_judging(policies: PolicyInForce, log: HouseLog, records: SwitchRecords) -> None:
