@@ -36,6 +36,13 @@ KNOWN_FIELDS = (
     "authorization_details", "account_linking_token", "grant_id", "grant_management_action", "message_id", "text", "purpose", "jsonrpc", "id",
     "method", "params", "offering", "slots", "question",
 )  # fmt: skip
+EVERY_DOOR = """
+messenger_platform = "larkspur-messenger"
+
+[[linked_platforms]]
+channel = "alexa"
+platform = "larkspur-voice"
+"""
 TOKEN_HERE = "the-token-of-this-session"
 KNOWN_VALUES = (
     "", TOKEN_HERE, "code", "S256", "authorization_code", "refresh_token", "client_credentials", "answer_customer", "allow", "deny",
@@ -104,7 +111,7 @@ class Opened:
 
 @pytest.fixture(scope="module")
 def opened(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Opened]:
-    running = RunningHouse(tmp_path_factory.mktemp("fuzzed")).start()
+    running = RunningHouse(tmp_path_factory.mktemp("fuzzed"), EVERY_DOOR).start()
     patch = pytest.MonkeyPatch()
     loop = asyncio.new_event_loop()
     routes: list[tuple[str, tuple[str, ...]]] = []
@@ -193,7 +200,17 @@ def test_C17_no_route_answers_500_to_anything(opened: Opened, data: some.DataObj
 
 def test_B35_the_fuzzed_addresses_are_all_that_the_house_opens(opened: Opened) -> None:
     paths = {path for path, _ in opened.routes}
-    assert {"/", "/chat/ask", "/consent", "/link/callback", "/healthz"} <= paths
+    assert {
+        "/",
+        "/chat/ask",
+        "/consent",
+        "/link/callback",
+        "/healthz",
+        "/mcp",
+        "/assistants/token",
+        "/linking/alexa/token",
+        "/link/messenger",
+    } <= paths
 
 
 def test_B35_every_address_is_on_the_published_list(opened: Opened) -> None:
@@ -203,3 +220,50 @@ def test_B35_every_address_is_on_the_published_list(opened: Opened) -> None:
     for path, methods in opened.routes:
         mounted.setdefault(path, set()).update(set(methods) - {"HEAD"})
     assert mounted == listed, "docs/routes.md lists every address with what it needs"
+
+
+NAMING = {
+    "/chat/receipts/{index}": "test_checklist_B_house",
+    "/me/receipts/{index}": "test_checklist_B_house",
+    "/me/grants/{grant}": "test_checklist_B_house",
+    "/me/grants/{grant}/{version}/record.json": "test_checklist_B_house",
+    "/consent/extend/{grant}": "test_checklist_B_house",
+    "/fapi/grants/{grant_id}": "test_checklist_A",
+    "/pair/{token}": "test_linking_attacks",
+    "/officer/policy/proposals/{proposal}": "test_officer_doors",
+    "/officer/policy/proposals/{proposal}/approve": "test_officer_doors",
+    "/officer/policy/proposals/{proposal}/reject": "test_officer_doors",
+    "/officer/policy/versions/{version}": "test_officer_doors",
+    "/log/{path:path}": "test_log_published",
+    "/static/linking/{name}": "test_web_headers",
+    "/static/me/{name}": "test_web_headers",
+    "/static/web/{name}": "test_web_headers",
+    "/officer/static/{name}": "test_officer_doors",
+}
+"""Every address that names something, and the tests of what a stranger gets there. A new one fails here until somebody has thought of it."""
+
+
+def test_B27_every_address_that_names_something_has_a_test_of_strangers(opened: Opened) -> None:
+    assert {path for path, _ in opened.routes if "{" in path} == set(NAMING)
+    shelf = Path(__file__).parent
+    assert all((shelf / f"{test}.py").exists() for test in NAMING.values())
+
+
+PUBLIC_LOG = ("/log/vkey", "/log/{path:path}")
+"""Anybody may read the log, other sites' scripts too."""
+
+
+def test_B34_no_address_lets_other_sites_scripts_in_or_answers_without_its_headers(opened: Opened) -> None:
+    for path, methods in opened.routes:
+        for method in {*methods, "OPTIONS", "TRACE"}:
+            asked = [
+                ("origin", "https://evil.example"),
+                ("access-control-request-method", "POST"),
+                ("access-control-request-headers", "x-parley-csrf"),
+            ]
+            status, headers, _ = opened.send(method, re.sub(r"\{[^}]*\}", "1", path), "", asked, b"")
+            assert path in PUBLIC_LOG or not [name for name in headers if name.startswith("access-control-")], path
+            assert {"content-security-policy", "x-content-type-options", "cross-origin-opener-policy", "cache-control"} <= set(headers), path
+            assert "server" not in headers
+            assert status != 200 or method in methods, (method, path)
+    assert opened.broken == []
