@@ -112,6 +112,11 @@ class Sessions:
         await self._records.end_session(presented.session.token_hash)
         return self.clear_cookie(self.cookie_name)
 
+    async def leave(self, headers: Mapping[str, str]) -> str:
+        """Whoever sits at this browser leaves it: its session ends, if it has one. Returns the Set-Cookie value that also clears its copy."""
+        presented = await self.find(headers)
+        return await self.end(presented) if presented is not None and presented.ambient else self.clear_cookie(self.cookie_name)
+
     def new_conversation(self) -> str:
         return self._random_text()
 

@@ -104,6 +104,11 @@ class SignIns:
         await self._records.end_sign_in(sign_in.token_hash, sign_in.customer)
         return self.clear()
 
+    async def leave(self, headers: Mapping[str, str]) -> str:
+        """She leaves this browser, wherever she said so. Returns the Set-Cookie value that also clears the browser's copy."""
+        found = await self.find(headers)
+        return await self.end(found) if found is not None else self.clear()
+
     def clear(self) -> str:
         return self._cookie("", timedelta(0))
 

@@ -61,6 +61,9 @@ class Arrivals(Protocol):
     async def fresh_customer(self, headers: Mapping[str, str]) -> str | None:
         """The customer whose proof in this browser is a few minutes old at most."""
 
+    async def leave(self, headers: Mapping[str, str]) -> str:
+        """Her sign-in in this browser ends: the Set-Cookie value that clears it."""
+
 
 def authorization_routes(
     *,
@@ -287,11 +290,15 @@ class _Doors:
     # Signing out.
 
     async def sign_out(self, request: Request) -> Response:
+        """Out of the chat and of her page: whoever sits here next could allow herself what a fresh sign-in may."""
+
         async def work() -> Response:
             form = await read_form(request, self._settings.public_origin)
             presented = check_csrf(await self._session(request), form.one("csrf"))
             response = RedirectResponse("/signed-out", status_code=303)
             self._cookie(response, await self._sessions.end(presented))
+            if self._arrivals is not None:
+                self._cookie(response, await self._arrivals.leave(lower_headers(request)))
             return response
 
         return await self._page(work)

@@ -12,8 +12,8 @@ from starlette.routing import BaseRoute, Route
 from parley.console.customer.doors import Doors, TooMany, see, see_confirm, with_cookie
 from parley.console.customer.export import export_csv, export_json
 from parley.console.customer.passkey_doors import PasskeyDoors
-from parley.console.customer.reading import lower_headers
 from parley.console.customer.ports import CustomerSettings, House
+from parley.console.customer.reading import lower_headers
 from parley.console.customer.views import (
     account_views,
     grant_view,
