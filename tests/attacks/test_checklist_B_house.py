@@ -214,6 +214,23 @@ def test_B5_what_another_consent_of_the_same_client_allows_a_token_does_not(assi
     run(story())
 
 
+def test_B29_what_was_not_allowed_is_in_no_answer_and_unknown_arguments_are_refused(assisted: Assisted) -> None:
+    """Grace allowed a yes or no, never a balance: not a figure of it leaves, however it is asked for."""
+
+    async def story() -> None:
+        tokens = await tokens_of(assisted, "grace", projections=["afford.yesno"])
+        async with Visitor(assisted.url) as visitor:
+            answer = await tool(visitor, tokens["access_token"], "get_balance")
+            told = answer.json["result"]
+            assert (told["isError"], told["structuredContent"]["code"]) == (True, "not_consented")
+            assert not re.search(r"[0-9]+\.[0-9]{2}", answer.text)
+            for unknown in ({"projection": "balance.available"}, {"customer": "ada"}, {"fields": ["balance_booked"]}, {"account": "everything"}):
+                refused = (await tool(visitor, tokens["access_token"], "get_balance", **unknown)).json["result"]
+                assert (refused["isError"], refused["structuredContent"]["code"]) == (True, "body_wrong_shape")
+
+    run(story())
+
+
 def test_B10_B20_after_stop_on_her_page_the_assistant_is_silent_at_once(assisted: Assisted) -> None:
     async def story() -> None:
         async with signed_in(assisted.house, "daichi") as daichi:

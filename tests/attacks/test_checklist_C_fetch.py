@@ -82,7 +82,7 @@ def test_C8_there_are_28_traps() -> None:
 
 
 @pytest.mark.parametrize("address", TRAPS + MORE_TRAPS)
-def test_C8_an_address_that_is_not_public_is_never_connected_to(tmp_path: Path, address: str) -> None:
+def test_B33_C8_an_address_that_is_not_public_is_never_connected_to(tmp_path: Path, address: str) -> None:
     assert not address_is_public(address)
     got, host = fetch(tmp_path, answer(b"{}"), look_up=always(address))
     assert (got, host.asked) == ("address_not_public", [])
