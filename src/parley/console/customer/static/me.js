@@ -8,6 +8,7 @@ for (const time of document.querySelectorAll("time[datetime]")) {
   if (Number.isNaN(moment.valueOf())) continue;
   time.textContent = new Intl.DateTimeFormat(document.documentElement.lang, { dateStyle: "medium", timeStyle: "short" }).format(moment);
 }
+document.querySelector(".tabs [aria-current]")?.scrollIntoView({ inline: "center", block: "nearest" });
 const zone = document.getElementById("zone");
 if (zone) zone.textContent = `your time zone, ${Intl.DateTimeFormat().resolvedOptions().timeZone.replaceAll("_", " ")}`;
 
