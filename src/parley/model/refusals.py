@@ -56,7 +56,7 @@ class Refusal(Exception):
     plain_words = "I can't answer that."
 
     def __init__(self, detail: str = "", *, plain_words: str | None = None, rule: str | None = None) -> None:
-        super().__init__(detail or self.code)
+        self.args = (detail or self.code,)  # What super().__init__ would do, at half the cost: refusals are made on the hot path.
         self.detail = detail
         self.rule = rule
         if plain_words is not None:
