@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from parley.guard import Guard, PolicyInForce
+from parley.guard import Guard, PolicyInForce, PolicyUnlogged
 from parley.guard.switches import UNREAD_SECONDS_MAX
 from parley.model.refusals import GuardUnavailable, PolicyChanged, RecordsUnavailable, Refusal, SwitchedOff
 from parley.model.staff import PolicyVersion, Standing
@@ -30,6 +30,7 @@ class Rules:
     raises: Exception | None = None
     now: float = 100.0
     announced: list[str] = field(default_factory=list)
+    logged: bool = True
 
     async def standing(self) -> Standing:
         if self.raises is not None:
@@ -42,6 +43,10 @@ class Rules:
     async def announce(self, policy: Policy) -> None:
         self.announced.append(policy.digest)
 
+    async def must_be_logged(self, approved: PolicyVersion) -> None:
+        if not self.logged:
+            raise PolicyUnlogged()
+
     def approve(self, policy: Policy, version: int = 1, digest: str = "") -> None:
         digest = digest or policy.digest
         self.approved = PolicyVersion(version, digest, policy.sources, "p", 7, datetime(2026, 11, 22, tzinfo=UTC))
@@ -52,7 +57,7 @@ def guard_over(rules: Rules, policy: Policy, load: object = None) -> tuple[Guard
     def by_text(sources: Mapping[str, bytes]) -> Policy:
         raise PolicyRejected("does not load here")
 
-    policies = PolicyInForce(policy, 0, records=rules, load=load or by_text, announce=rules.announce)  # type: ignore[arg-type]
+    policies = PolicyInForce(policy, 0, records=rules, load=load or by_text, announce=rules.announce, must_be_logged=rules.must_be_logged)  # type: ignore[arg-type]
     return Guard(rules, policies, timer=lambda: rules.now), policies
 
 
@@ -186,6 +191,23 @@ def test_a_policy_that_does_not_load_here_lets_nothing_pass_here(old: Policy, ne
         with pytest.raises(PolicyRejected):
             await guard.look()
         await guard.look()
+        assert policies.current() is old
+        with pytest.raises(PolicyChanged):
+            guard.check("parley-web", Purpose.ANSWER_CUSTOMER, old.digest)
+
+    asyncio.run(story())
+
+
+def test_a_policy_that_the_log_never_heard_of_is_not_followed(old: Policy, new: Policy) -> None:
+    rules = Rules(logged=False)
+    guard, policies = guard_over(rules, old, load=lambda sources: new)
+
+    async def story() -> None:
+        rules.approve(new)
+        await guard.look()
+        await asyncio.sleep(0.05)
+        with pytest.raises(PolicyUnlogged):
+            await guard.look()
         assert policies.current() is old
         with pytest.raises(PolicyChanged):
             guard.check("parley-web", Purpose.ANSWER_CUSTOMER, old.digest)

@@ -20,7 +20,7 @@ from parley.console.officer.tallies import PAGE, Tallies, by
 from parley.console.passkeys import PasskeyRejected, PasskeySite
 from parley.guard import Guard, PolicyInForce
 from parley.model.refusals import LogUnavailable, SwitchedOff
-from parley.model.staff import ProposalState, Role, Scope, StaffMember, StaffTicket, SwitchName, TicketKind
+from parley.model.staff import PolicyVersion, ProposalState, Role, Scope, StaffMember, StaffTicket, SwitchName, TicketKind
 from parley.model.words import Purpose
 from parley.policy import Policy, load_policy
 from parley.proof import Inclusion, canonical
@@ -94,7 +94,10 @@ def tell(bench_of_records: RecordsBench, policy: Policy) -> Callable[[Callable[[
             async def announce_only(found: Policy) -> None:
                 await announce(found)
 
-            policies = PolicyInForce(policy, 0, records=records, load=load_policy, announce=announce_only)
+            async def must_be_logged(approved: PolicyVersion) -> None:
+                assert msgspec.json.decode(log.kept[approved.log_index])["pol"] == approved.digest
+
+            policies = PolicyInForce(policy, 0, records=records, load=load_policy, announce=announce_only, must_be_logged=must_be_logged)
             guard = Guard(records, policies)
             clock = lambda: bench_of_records.now  # noqa: E731
             desks = open_desks(records, log, policies, guard, site=SITE, announce=announce, clock=clock)

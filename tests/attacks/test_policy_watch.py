@@ -82,7 +82,7 @@ def in_force(policy: Policy, log: TreeLog) -> PolicyInForce:
     def load(sources: object) -> Policy:
         raise AssertionError("nothing is loaded here")
 
-    return PolicyInForce(policy, 0, records=None, load=load, announce=announce)  # type: ignore[arg-type]
+    return PolicyInForce(policy, 0, records=None, load=load, announce=announce, must_be_logged=None)  # type: ignore[arg-type]
 
 
 class Switches:

@@ -10,7 +10,7 @@ from contextlib import suppress
 from parley.log.client import NotaryClient
 from parley.log.errors import GrantChanged, GrantClosed, LogError, LogRefused
 from parley.model.refusals import GrantRevoked, LogUnavailable
-from parley.proof import Inclusion
+from parley.proof import Inclusion, ProofRejected, Verifier
 from parley.settings import Settings
 
 VKEY_SECONDS_MAX = 15.0
@@ -31,6 +31,17 @@ class HouseLog:
 
     async def close_grant(self, entry: bytes, side: bytes, *, handle: bytes) -> Inclusion:
         return await translated(self._client.close_grant(entry, side, handle=handle))
+
+    async def proved_entry(self, index: int, verifier: Verifier) -> bytes:
+        """An entry recorded earlier, checked against the log's public key. Raises LogUnavailable where it is not shown or not proved."""
+        try:
+            proved = await self._client.prove(index)
+            verifier.verify_inclusion(proved.entry, proved.inclusion)
+        except LogError as error:
+            raise LogUnavailable(error.code) from None
+        except ProofRejected as error:
+            raise LogUnavailable(f"the log's answer did not prove itself: {error.code}") from None
+        return proved.entry
 
 
 async def translated(call: Awaitable[Inclusion]) -> Inclusion:

@@ -10,11 +10,12 @@ from typing import Protocol
 
 from parley.app.diagnostics import diagnostics
 from parley.app.frame import now, policy_file
-from parley.app.log_port import HouseLog
-from parley.guard import Guard, PolicyInForce
+from parley.app.log_port import HouseLog, log_vkey
+from parley.guard import Guard, PolicyInForce, PolicyUnlogged
 from parley.model.refusals import Fault, PolicyDisputed, Refusal
 from parley.model.staff import PolicyVersion, Scope, SwitchName
 from parley.policy import Policy, PolicyRejected, load_policy
+from parley.proof import Verifier, read_entry
 from parley.release.entries import incident_entry, policy_entry
 from parley.settings import Settings
 from parley.store import Records
@@ -30,19 +31,29 @@ class SwitchRecords(Protocol):
 async def open_guard(settings: Settings, records: Records, log: HouseLog) -> tuple[PolicyInForce, Guard]:
     """The policy that officers approved last, or else the one that the settings name; its digests stand in the log before anybody asks.
 
-    Raises PolicyRejected where it does not load: nothing is released under a policy that was not proved.
+    Raises PolicyRejected where it does not load, PolicyUnlogged where the log never heard of it: nothing is released under a policy that was
+    not proved and announced.
     """
 
     async def announce(policy: Policy) -> None:
         await log.record(policy_entry(policy, now()), b"", handle=None, version=None)
 
+    verifier = Verifier(await log_vkey(settings))
+
+    async def must_be_logged(approved: PolicyVersion) -> None:
+        entry = read_entry(await log.proved_entry(approved.log_index, verifier))
+        if (entry.get("k"), entry.get("pol")) != ("policy", approved.digest):
+            raise PolicyUnlogged("the log holds something else where this policy was announced")
+
     approved = await records.policy_in_force()
+    if approved is not None:
+        await must_be_logged(approved)
     policy = loaded_first(settings, approved)
     if approved is not None and policy.digest != approved.digest:
         diagnostics.warning("policy_decided_by_another_release", approved=approved.digest, here=policy.digest)
     await announce(policy)
     version = approved.version if approved is not None else 0
-    policies = PolicyInForce(policy, version, records=records, load=load_policy, announce=announce)
+    policies = PolicyInForce(policy, version, records=records, load=load_policy, announce=announce, must_be_logged=must_be_logged)
     guard = Guard(records, policies)
     await guard.look()
     return policies, guard

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Protocol
 
+from parley.model.refusals import Fault
 from parley.model.staff import PolicyVersion, Standing
 from parley.policy import Policy
 
@@ -24,6 +25,16 @@ class PolicyRecords(Protocol):
         """The one that officers approved last; None when they approved none yet."""
 
 
+MustBeLogged = Callable[[PolicyVersion], Awaitable[None]]
+"""Raises PolicyUnlogged unless the log holds the announcement of that policy; LogUnavailable where that cannot be told."""
+
+
+class PolicyUnlogged(Fault):
+    """The records name a policy that the log never heard of. Nothing is released under it."""
+
+    code = "policy_unlogged"
+
+
 class PolicyInForce:
     """Holds the policy that every question is ruled by. `version` 0 is the one that the settings name.
 
@@ -31,7 +42,16 @@ class PolicyInForce:
     load in this process nothing leaves it, until a person has looked.
     """
 
-    def __init__(self, policy: Policy, version: int, *, records: PolicyRecords, load: Load, announce: Callable[[Policy], Awaitable[None]]) -> None:
+    def __init__(
+        self,
+        policy: Policy,
+        version: int,
+        *,
+        records: PolicyRecords,
+        load: Load,
+        announce: Callable[[Policy], Awaitable[None]],
+        must_be_logged: MustBeLogged,
+    ) -> None:
         """`announce` puts a policy's digests into the log, and returns once they stand there."""
         self._current = policy
         self.version = version
@@ -39,6 +59,7 @@ class PolicyInForce:
         self._records = records
         self._load = load
         self._announce = announce
+        self._must_be_logged = must_be_logged
         self._kept: dict[str, Policy] = {}
         self._following: asyncio.Task[None] | None = None
         self._not_before = 0.0
@@ -78,6 +99,7 @@ class PolicyInForce:
         approved = await self._records.policy_in_force()
         if approved is None:
             return
+        await self._must_be_logged(approved)
         policy = self._kept.get(approved.digest) or await self.loaded(approved.sources)
         if policy.digest != approved.digest:
             # Another release of Parley approved it, and its table is made of other words. Ours is named in the log before it is used.
