@@ -307,6 +307,7 @@ def test_B12_the_customer_is_asked_every_time(assisted: Assisted) -> None:
                 page = await robot.get(f"{house.url}/assistants/authorize?{asked()}{more}")
                 assert "wants to ask about your accounts" in page.text
                 assert "assistant.example" in page.text
+                assert "goes to a program on this computer" in page.text
             address = await robot.refuse(f"{house.url}/assistants/authorize?{asked(state='s' * 1000)}")
             told = answer_in(address)
             assert (told["error"], told["iss"], told["state"]) == ("access_denied", f"{house.url}/assistants", "s" * 1000)

@@ -70,9 +70,9 @@ class Pages:
     def messenger_number(self, *, number: str, url: str) -> Response:
         return self._render("messenger_number.html", 200, number=number, url=url)
 
-    def ask(self, *, asker: str, host: str, verified: bool, action: str, csrf: str, client_id: str, request_uri: str) -> Response:
-        """A client's request, before anybody goes anywhere."""
-        shown = {"asker": asker, "host": host, "verified": verified, "action": action}
+    def ask(self, *, asker: str, host: str, verified: bool, on_loopback: bool, action: str, csrf: str, client_id: str, request_uri: str) -> Response:
+        """A client's request, before anybody goes anywhere. `on_loopback`: the answer goes to a program on the customer's own computer."""
+        shown = {"asker": asker, "host": host, "verified": verified, "on_loopback": on_loopback, "action": action}
         return self._render("ask.html", 200, csrf=csrf, client_id=client_id, request_uri=request_uri, **shown)
 
     def message(self, key: str, *, status: int) -> Response:

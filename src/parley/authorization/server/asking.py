@@ -19,6 +19,7 @@ from parley.authorization.linking import LinkingDesk, leads_to
 from parley.authorization.pages.forms import check_csrf, lower_headers, read_form
 from parley.authorization.pages.onward import TooMany, client_address, onward_response, session_or_new
 from parley.authorization.pages.render import Pages
+from parley.authorization.server.client_documents import is_on_loopback
 from parley.authorization.server.doors import AuthorizationServer
 from parley.authorization.server.errors import OAuthError
 from parley.authorization.server.exchange import query_params
@@ -165,6 +166,7 @@ class _Asking:
             asker=clean_name(client.title)[:TITLE_CHARS_MAX] or client.host,
             host=client.host,
             verified=client.verified,
+            on_loopback=is_on_loopback(asked.redirect_uri),
             action=f"{self._server.profile.path}/authorize",
             csrf=presented.csrf,
             client_id=client.id,
