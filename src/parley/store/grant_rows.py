@@ -32,7 +32,7 @@ ACTIVE, PAUSED, REVOKED, EXPIRED = 1, 2, 3, 4
 STATE_NUMBERS = {GrantState.ACTIVE: ACTIVE, GrantState.PAUSED: PAUSED, GrantState.REVOKED: REVOKED, GrantState.EXPIRED: EXPIRED}
 STATES = {number: state for state, number in STATE_NUMBERS.items()}
 ID_BYTES = 16
-REF_BYTES = 8
+REF_DIGITS = 16
 TERMS_KEPT = 8_192
 
 TERMS_OF = f"SELECT {', '.join(TERMS_COLUMNS)} FROM terms WHERE number = ?"  # noqa: S608 - our own names, here and below
@@ -103,10 +103,11 @@ class GrantRows:
         expected = self._mark(identifier, version, state, customer, terms.digest, accounts, created_at, expires_at, text_hash, handle)
         if mac is None or not hmac.compare_digest(mac, expected):
             raise Fault("a stored grant was changed by a stranger's hand")
+        digits = accounts.hex()
         try:
             return Grant(
                 identifier.hex(), handle, version, STATES[state], customer, terms.platform, terms.channel, terms.purpose, terms.projections,
-                tuple(accounts[at : at + REF_BYTES].hex() for at in range(0, len(accounts), REF_BYTES)), terms.delivery, terms.lookback_days,
+                tuple([digits[at : at + REF_DIGITS] for at in range(0, len(digits), REF_DIGITS)]), terms.delivery, terms.lookback_days,
                 terms.provenance, terms.budget, _EPOCH + created_at * _MILLISECOND, datetime.fromtimestamp(expires_at, UTC),
                 text_hash.hex(), terms.policy_digest, log_index, terms.client,
             )  # fmt: skip
@@ -116,7 +117,7 @@ class GrantRows:
     def row(self, grant: Grant, terms: int) -> Values:
         """In the order of GRANT_COLUMNS. Raises ValueError for an id, an account's reference or a text's hash of another form."""
         identifier, text_hash = bytes.fromhex(grant.id), bytes.fromhex(grant.text_hash)
-        if len(identifier) != ID_BYTES or any(len(ref) != 2 * REF_BYTES for ref in grant.accounts):
+        if len(identifier) != ID_BYTES or any(len(ref) != REF_DIGITS for ref in grant.accounts):
             raise ValueError("a grant's id has 32 hexadecimal digits, an account's reference 16")
         accounts = bytes.fromhex("".join(grant.accounts))
         state, created_at, expires_at = STATE_NUMBERS[grant.state], to_millis(grant.created_at), to_seconds(grant.expires_at)
