@@ -215,7 +215,7 @@ def test_a_stop_in_words_ends_it_too(house: RunningHouse, partner: Partner) -> N
     assert ben.ask(BALANCE).json["error"] == "invalid_token"
 
 
-def test_a_removed_client_asks_nothing_more(house: RunningHouse, tmp_path: Path) -> None:
+def test_a_removed_client_asks_nothing_more(house: RunningHouse, partner: Partner, tmp_path: Path) -> None:
     other = Partner(f"{house.url}/fapi", client_id="other-app", redirect_uri=REDIRECT)
     register(house, json.loads(other.jwks), REDIRECT, tmp_path, "other-app", "larkspur-assistant")
     assert "error" in run(form(f"{other.issuer}/par", other.authenticated(other.asked())))  # The policy allows it nothing on this channel.
