@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
@@ -18,7 +17,7 @@ from parley.model.staff import SwitchName
 from parley.policy import Policy
 from parley.policy.watch import EVERY, WAITING_MAX
 from parley.release.pipeline import Declined, Released
-from tests.fakes.road import PRIVATE_WORDS, TreeLog, build_town, policy_from
+from tests.fakes.road import TreeLog, build_town, policy_from
 
 CASE = ("parley-web", "web", "answer_customer", "balance.available", "account", "linked")
 
@@ -118,7 +117,7 @@ def test_the_disagreement_is_logged_once_even_where_the_log_was_away_at_first(tm
     assert set(switches.pulled) == {("everything:", "house")}, "every other process is stopped, too"
     (entry,) = log.read()
     assert (entry["k"], entry["code"], entry["pol"]) == ("incident", "policy_disputed", policy.digest)
-    assert not [word for word in (*PRIVATE_WORDS, *CASE[:1]) if word in json.dumps(entry)]
+    assert entry.keys() == {"b", "code", "k", "pol", "v"}, "neither the question nor the case is in it"
 
 
 def test_another_policy_takes_effect_only_after_the_log_has_it(tmp_path: Path) -> None:
