@@ -83,7 +83,7 @@ class PageHouse:
         async def called() -> Mapping[str, str]:
             return titles or {}
 
-        async def nothing() -> None:
+        async def nothing(customer: str) -> None:
             return None
 
         house = House(
@@ -98,7 +98,7 @@ class PageHouse:
             admits=lambda client: self.admitting,
             clock=clock,
             chance=secrets.token_bytes,
-            flush=nothing,
+            catch_up=nothing,
         )
         settings = CustomerSettings(ORIGIN, "Brook Bank", "privacy@brook.example", UTC, self.site)
         self.app = Starlette(routes=customer_routes(house, settings, on_fault=self.faults.append))

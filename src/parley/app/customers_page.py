@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Mapping
+from contextlib import suppress
 from datetime import datetime
 
 import msgspec
@@ -64,6 +65,12 @@ def customers_page_routes(frame: Frame, linking: LinkingRooms, key: RecordKey) -
     async def receipt(customer: str, index: int) -> str | None:
         return await receipt_of(frame, customer, index)
 
+    async def catch_up(customer: str) -> None:
+        """What is in memory, and what a process that died took with it. Where the log is out of reach, the latter waits for another time."""
+        await frame.ledger.flush()
+        with suppress(Fault):
+            await frame.ledger_watch.fill(customer)
+
     async def titles() -> Mapping[str, str]:
         """The house's own chat, and the clients that the bank registered. Whatever else a platform is, it goes by its registered name."""
         return {client.platform: client.title for client in await records.clients()} | {settings.platform: settings.platform_name}
@@ -91,7 +98,7 @@ def customers_page_routes(frame: Frame, linking: LinkingRooms, key: RecordKey) -
         admits=lambda client: throttle.admits(client, frame.clock()),
         clock=frame.clock,
         chance=secrets.token_bytes,
-        flush=frame.ledger.flush,
+        catch_up=catch_up,
     )
     renewal = RenewalDesk(
         records=records,

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
+from parley.app.ledger_gaps import LedgerWatch
 from parley.app.log_port import HouseLog
 from parley.console.customer import Ledger
 from parley.guard import Guard, PolicyInForce
@@ -25,7 +26,7 @@ class Frame:
     """`policy` gives the policy in force at the moment of asking; `vkey` is the log's public key; `clock` tells aware UTC times.
 
     `policies` holds the policy in force and `guard` knows the officers' switches; both follow the records. `ledger` notes every release
-    for the customer's own page.
+    for the customer's own page, and `ledger_watch` finds what a process that died had not written down.
     """
 
     settings: Settings
@@ -39,6 +40,7 @@ class Frame:
     vkey: str
     offerings: Mapping[str, Offering]
     ledger: Ledger[Note]
+    ledger_watch: LedgerWatch
     clock: Callable[[], datetime]
 
 

@@ -18,6 +18,7 @@ from parley import __version__
 from parley.app.customers_page import customers_page_routes, open_ledger, record_key, record_key_entry
 from parley.app.diagnostics import unforeseen
 from parley.app.frame import Frame, now
+from parley.app.ledger_gaps import LedgerWatch
 from parley.app.linking import LinkingRooms, linking_rooms, linking_routes
 from parley.app.log_port import HouseLog, log_vkey
 from parley.app.oauth import oauth_routes
@@ -30,7 +31,6 @@ from parley.app.web_desk import WebDesk
 from parley.banks.pool import PooledTransport
 from parley.banks.transport import AiohttpTransport
 from parley.channels.web import ERROR_HANDLERS, Protected, WebSettings, web_routes
-from parley.console.customer import Ledger
 from parley.console.officer import Desks
 from parley.log.client import NotaryClient
 from parley.log.errors import LogError
@@ -39,7 +39,6 @@ from parley.offerings import load_offerings
 from parley.release.entries import build_entry
 from parley.settings import Settings
 from parley.store import FileKeyRing, open_records
-from parley.store.disclosures import Note
 
 
 @asynccontextmanager
@@ -57,6 +56,11 @@ async def open_house(settings: Settings, clock: Callable[[], datetime] = now) ->
         transport = PooledTransport() if settings.bank_http == "own" else AiohttpTransport()
         stack.push_async_callback(transport.aclose)
         log = HouseLog(notary)
+        ledger = open_ledger(records)
+        ledger_watch = LedgerWatch(records, notary, ledger, clock, alone=settings.records_url == "sqlite")
+        await ledger_watch.begin()
+        for beside in (ledger.run(), ledger_watch.run()):
+            stack.push_async_callback(closed, ledger_watch, asyncio.create_task(beside))
         policies, guard = await open_guard(settings, records, log)
         watching = asyncio.create_task(guard.watch(not_looking))
         stack.push_async_callback(ended, watching)
@@ -73,11 +77,10 @@ async def open_house(settings: Settings, clock: Callable[[], datetime] = now) ->
             guard=guard,
             vkey=vkey,
             offerings=load_offerings(settings.offerings),
-            ledger=open_ledger(records),
+            ledger=ledger,
+            ledger_watch=ledger_watch,
             clock=clock,
         )
-        noting = asyncio.create_task(frame.ledger.run())
-        stack.push_async_callback(closed, frame.ledger, noting)
         await log.record(record_key_entry(record_key(settings).thumbprint, clock()), b"", handle=None, version=None)
         await log.record(build_entry(__version__, clock()), b"", handle=None, version=None)
         linking = linking_rooms(frame)
@@ -140,11 +143,11 @@ def health(notary: NotaryClient) -> Callable[[Request], Awaitable[Response]]:
     return healthz
 
 
-async def closed(ledger: Ledger[Note], noting: asyncio.Task[None]) -> None:
-    """Store what the ledger still holds. Where the records are gone already, the log still has each release."""
-    await ended(noting)
+async def closed(watch: LedgerWatch, task: asyncio.Task[None]) -> None:
+    """Store what the ledger still holds. Where the records are gone already, the next start finds it in the log."""
+    await ended(task)
     with suppress(Fault):
-        await ledger.flush()
+        await watch.leave()
 
 
 def origin_of(url: str) -> str:

@@ -14,6 +14,7 @@ from parley.store.driver import Driver, Work
 from parley.store.grant_rows import GrantRows
 from parley.store.handovers import Handovers
 from parley.store.keys import KEY_BYTES, KeyRing, KeysUnsafe
+from parley.store.ledger_gaps import LedgerGaps
 from parley.store.marking import mark_rows
 from parley.store.migrate import migrate, sqlite_path
 from parley.store.officers import Officers
@@ -27,7 +28,7 @@ from parley.store.tokens import Tokens
 from parley.store.vault import GatewayKeys
 
 
-class Records(Cases, Customers, Sittings, Passkeys, Disclosures, Renewals, Officers, RuleBook, Handovers, Clients, Tokens, Tallies):
+class Records(Cases, Customers, Sittings, Passkeys, Disclosures, LedgerGaps, Renewals, Officers, RuleBook, Handovers, Clients, Tokens, Tallies):
     """All drawers in one: implements `parley.release.ports.Records`, `parley.authorization.ports.SessionRecords` and `LinkRecords`.
 
     Every method may raise RecordsUnavailable (the database is out of reach; nothing was changed, or it cannot be known) beside its own.

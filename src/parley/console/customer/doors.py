@@ -118,7 +118,7 @@ class Doors:
 
     async def _all_lines(self, customer: str) -> tuple[LedgerLine, ...]:
         """Her whole ledger, newest first, up to LINES_COUNTED_MAX. In small pages, between which others' questions are answered."""
-        await self._house.flush()
+        await self._house.catch_up(customer)
         lines: list[LedgerLine] = []
         before: int | None = None
         while len(lines) < LINES_COUNTED_MAX and (page := await self._house.records.disclosures_of(customer, before=before, count=LINES_AT_ONCE)):

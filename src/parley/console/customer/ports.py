@@ -121,5 +121,5 @@ class House:
     admits: Callable[[str], bool]
     clock: Callable[[], datetime]
     chance: Callable[[int], bytes]
-    flush: Callable[[], Awaitable[None]]
-    """Write down what the ledger still holds in memory, so that the page shows the answer of a moment ago."""
+    catch_up: Callable[[str], Awaitable[None]]
+    """Write down what her ledger still lacks, so that the page shows the answer of a moment ago."""

@@ -88,7 +88,7 @@ class _PageDoors(Doors):
     async def releases(self, request: Request) -> Response:
         async def work(sign_in: SignIn) -> Response:
             before = number_in(request.query_params.get("before", ""))
-            await self._house.flush()
+            await self._house.catch_up(sign_in.customer)
             lines = await self._house.records.disclosures_of(sign_in.customer, before=before, count=RELEASES_A_PAGE + 1)
             shown = release_views(lines[:RELEASES_A_PAGE], await self._title())
             older = shown[-1].number if len(lines) > RELEASES_A_PAGE else None

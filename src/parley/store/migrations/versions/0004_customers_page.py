@@ -24,6 +24,12 @@ TABLES: tuple[str, ...] = (
     """CREATE TABLE reminders (
         customer TEXT NOT NULL REFERENCES customers (id) ON DELETE CASCADE, grant_id TEXT NOT NULL, version BIGINT NOT NULL,
         said_at BIGINT NOT NULL, PRIMARY KEY (grant_id, version))""",
+    # Who writes ledgers, and below which log entry it has written all of its own; which entries nobody can say that of; and up to which of
+    # these gaps a customer's key was tried.
+    """CREATE TABLE ledger_writers (id TEXT NOT NULL PRIMARY KEY, low BIGINT NOT NULL, seen_at BIGINT NOT NULL)""",
+    """CREATE TABLE ledger_gaps (first_index BIGINT NOT NULL, end_index BIGINT NOT NULL, PRIMARY KEY (end_index, first_index))""",
+    """CREATE TABLE ledger_looked (
+        customer TEXT NOT NULL PRIMARY KEY REFERENCES customers (id) ON DELETE CASCADE, until BIGINT NOT NULL)""",
 )
 INDEXES: tuple[str, ...] = (
     "CREATE INDEX sign_ins_of_customer ON sign_ins (customer)",
