@@ -12,7 +12,7 @@ from parley.model.ledger import LinkedAccount
 
 
 class LinkedBank:
-    """Implements parley.authorization.linking.BankDoor with one bank's OAuth client and connector."""
+    """Implements parley.authorization.ports.BankDoor with one bank's OAuth client and connector."""
 
     def __init__(self, client: BankClient, bank: Bank, random_bytes: Callable[[int], bytes]) -> None:
         self._client = client

@@ -24,10 +24,10 @@ from urllib.parse import urlsplit
 import msgspec
 
 from parley.authorization.consent_text import ConsentOffer, ConsentText, consent_text
-from parley.authorization.ports import LinkRecords
+from parley.authorization.ports import BankDoor, LinkRecords
 from parley.authorization.sessions import Presented, Sessions, hash_token
 from parley.model.grants import BankTokens
-from parley.model.ledger import Discreet, LinkedAccount
+from parley.model.ledger import Discreet
 from parley.model.linking import ConsentAttempt, Errand, LinkAttempt, Origin
 from parley.model.refusals import BadInput, Fault, LinkExpired, NotConsented, Refusal
 from parley.model.words import Projection
@@ -38,43 +38,6 @@ WISH_CHARS_MAX = 64
 STATE_CHARS_MAX = 512
 OWN_PAGE = "/me"
 UNDECIDED = "Nothing has been decided yet. Please press “Allow” or “Don't allow”."
-
-
-class BankTrip(Protocol):
-    """A trip to the bank's own page: where to, the OAuth state, the PKCE verifier, and until when (UTC) it may come back."""
-
-    @property
-    def url(self) -> str: ...
-    @property
-    def state(self) -> str: ...
-    @property
-    def verifier(self) -> str: ...
-    @property
-    def expires_at(self) -> datetime: ...
-
-
-class BankDoor(Protocol):
-    """The bank as linking needs it: its OAuth server and the two reads that say who came back and with which accounts.
-
-    Every method raises a Refusal or a Fault of parley.model.refusals and nothing else.
-    """
-
-    @property
-    def name(self) -> str: ...
-
-    async def begin(self) -> BankTrip: ...
-
-    async def finish(self, params: Sequence[tuple[str, str]], state: str, verifier: str) -> BankTokens:
-        """`params` as they came back, repetitions included; checks `iss` before anything else, on errors too.
-
-        Raises NotConsented when the customer said no at the bank.
-        """
-
-    async def owner(self, tokens: BankTokens) -> str: ...
-
-    async def accounts(self, tokens: BankTokens) -> tuple[LinkedAccount, ...]: ...
-
-    async def revoke(self, tokens: BankTokens) -> None: ...
 
 
 class Approval(Discreet, frozen=True):

@@ -1,7 +1,8 @@
-"""What linking and sessions need from the records. Every token is stored as its SHA-256 only; every secret sealed."""
+"""What linking and sessions need from the records and the bank. Every token is stored as its SHA-256 only; every secret sealed."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Protocol
 
@@ -53,3 +54,40 @@ class LinkRecords(Protocol):
     async def customer_of(self, channel: str, conversation: str) -> str | None: ...
     async def let_go(self, customer: str, now: datetime) -> None:
         """Give the bank's tokens back unless a grant stands that lives on them. Idempotent."""
+
+
+class BankTrip(Protocol):
+    """A trip to the bank's own page: where to, the OAuth state, the PKCE verifier, and until when (UTC) it may come back."""
+
+    @property
+    def url(self) -> str: ...
+    @property
+    def state(self) -> str: ...
+    @property
+    def verifier(self) -> str: ...
+    @property
+    def expires_at(self) -> datetime: ...
+
+
+class BankDoor(Protocol):
+    """The bank as linking needs it: its OAuth server and the two reads that say who came back and with which accounts.
+
+    Every method raises a Refusal or a Fault of parley.model.refusals and nothing else.
+    """
+
+    @property
+    def name(self) -> str: ...
+
+    async def begin(self) -> BankTrip: ...
+
+    async def finish(self, params: Sequence[tuple[str, str]], state: str, verifier: str) -> BankTokens:
+        """`params` as they came back, repetitions included; checks `iss` before anything else, on errors too.
+
+        Raises NotConsented when the customer said no at the bank.
+        """
+
+    async def owner(self, tokens: BankTokens) -> str: ...
+
+    async def accounts(self, tokens: BankTokens) -> tuple[LinkedAccount, ...]: ...
+
+    async def revoke(self, tokens: BankTokens) -> None: ...
