@@ -32,11 +32,13 @@ class Desks:
     tallies: Tallies
 
     async def keep_up(self) -> None:
-        """Tell the log what it has not heard of, load what waits for approval. Outlives outages of either."""
+        """Tell the log what it has not heard of, load what waits for approval, count on where somebody looked. Outlives outages of either."""
         while True:
             with suppress(Fault, Refusal):
                 await self.policy.warm()
                 await self.journal.tell()
+                if self.tallies.begun and not self.tallies.whole:
+                    await self.tallies.follow()
             await asyncio.sleep(PERIOD_SECONDS)
 
 

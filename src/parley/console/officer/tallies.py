@@ -68,6 +68,11 @@ class Tallies:
         self.read = 0
         self.whole = False
 
+    @property
+    def begun(self) -> bool:
+        """Somebody has looked since this process started; before that nothing is read."""
+        return self.read > 0
+
     async def follow(self, entries_max: int = STEP_MAX) -> None:
         """Read on, at most so many entries. Raises LogUnavailable; what was counted stays."""
         async with self._turn:
