@@ -29,6 +29,7 @@ _CROWD_OUT = """
 DELETE FROM staff_sessions WHERE staff = ? AND id NOT IN (
     SELECT id FROM staff_sessions WHERE staff = ? AND expires_at > ? ORDER BY seen_at DESC, id LIMIT ?)
 """
+_TAKE_BACK = "UPDATE proposals SET state = 'rejected', decided_by = ?, decided_at = ? WHERE proposed_by = ? AND state IN ('open', 'approving')"
 _TAKE_TICKET = "DELETE FROM staff_tickets WHERE kind = ? AND token_hash = ? RETURNING staff, challenge, expires_at"
 _ADD_ACT = "INSERT INTO staff_acts (id, actor, kind, facts, at, log_index, tried_at) VALUES (?, ?, ?, ?, ?, ?, ?)"
 _ACTS = "SELECT id, actor, kind, facts, at, log_index FROM staff_acts"
@@ -52,8 +53,11 @@ class Officers(Cabinet):
         return tuple(map(_member, rows))
 
     async def remove_staff(self, staff: str) -> bool:
-        """She can no longer sign in, and her sessions end with her. False when there is no such person. What she did stays known."""
-        return await self._driver.write(lambda: _remove(staff))
+        """She can no longer sign in, and her sessions end with her. False when there is no such person. What she did stays known.
+
+        What she asked for and nobody agreed to yet goes, too: under a new id she could agree to it herself.
+        """
+        return await self._driver.write(lambda: _remove(staff, to_micros(self._clock())))
 
     async def add_ticket(self, ticket: StaffTicket) -> None:
         await self._driver.write(lambda: _add_ticket(ticket, to_micros(self._clock())))
@@ -132,7 +136,9 @@ def _add_staff(row: tuple[str, str, str, int], invitation: tuple[bytes, str, str
     yield _insert_ticket(), invitation
 
 
-def _remove(staff: str) -> Work[bool]:
+def _remove(staff: str, now: int) -> Work[bool]:
+    yield _TAKE_BACK, (staff, now, staff)
+    yield "UPDATE switches SET undo_by = '' WHERE undo_by = ?", (staff,)
     yield "DELETE FROM staff_sessions WHERE staff = ?", (staff,)
     yield "DELETE FROM staff_passkeys WHERE staff = ?", (staff,)
     yield "DELETE FROM staff_tickets WHERE staff = ?", (staff,)

@@ -19,6 +19,7 @@ OPEN_MAX = 20
 
 APPROVAL_LEASE = timedelta(seconds=30)
 """How long an approval may be under way before somebody else may take it up: its process died between the log and the records."""
+LEASE_MICROS = APPROVAL_LEASE // timedelta(microseconds=1)
 
 _STANDING = """
 SELECT name, 0, '' FROM switches UNION ALL SELECT '', version, digest FROM policies WHERE version = (SELECT max(version) FROM policies)
@@ -33,7 +34,11 @@ WHERE id = ? AND proposed_by <> ? AND (state = 'open' OR (state = 'approving' AN
 """
 _FINISH = "UPDATE proposals SET state = 'in_force', decided_at = ? WHERE id = ? AND state = 'approving' AND decided_by = ? RETURNING digest, sources"
 _GIVE_UP = "UPDATE proposals SET state = ?, decided_by = ? WHERE id = ? AND state = 'approving' AND decided_by = ?"
-_REJECT = "UPDATE proposals SET state = 'rejected', decided_by = ?, decided_at = ? WHERE id = ? AND state = 'open' RETURNING id"
+_REJECT = """
+UPDATE proposals SET state = 'rejected', decided_by = ?, decided_at = ?
+WHERE id = ? AND (state = 'open' OR (state = 'approving' AND decided_at < ?)) RETURNING id
+"""
+_OUTDATE = "UPDATE proposals SET state = 'stale', decided_at = ? WHERE state = 'open' OR (state = 'approving' AND decided_at < ?)"
 _POLICY = "SELECT version, digest, sources, proposal, log_index, since FROM policies"
 _PULL = """
 INSERT INTO switches (name, pulled_by, pulled_at, reason, undo_by) VALUES (?, ?, ?, ?, '')
@@ -68,7 +73,7 @@ class RuleBook(Cabinet):
     async def begin_approval(self, proposal_id: str, actor: str, now: datetime) -> bool:
         """Take the proposal up, for one officer alone, who is not the one who proposed it. False when she may not or somebody else has."""
         moment = to_micros(now)
-        sql = (actor, moment, proposal_id, actor, moment - APPROVAL_LEASE // timedelta(microseconds=1))
+        sql = (actor, moment, proposal_id, actor, moment - LEASE_MICROS)
         return bool(await self._driver.write(only(_BEGIN, *sql)))
 
     async def put_in_force(self, proposal_id: str, actor: str, *, after: int, log_index: int, now: datetime) -> PolicyVersion | None:
@@ -84,7 +89,9 @@ class RuleBook(Cabinet):
         await self._driver.write(only(_GIVE_UP, state.value, decided, proposal_id, actor))
 
     async def reject_proposal(self, proposal_id: str, actor: str, now: datetime) -> bool:
-        return bool(await self._driver.write(only(_REJECT, actor, to_micros(now), proposal_id)))
+        """Also an approval whose process died between the log and the records: else nobody could ever say no to it."""
+        moment = to_micros(now)
+        return bool(await self._driver.write(only(_REJECT, actor, moment, proposal_id, moment - LEASE_MICROS)))
 
     async def policy_in_force(self) -> PolicyVersion | None:
         """The policy that officers approved last; None when they approved none yet. Raises Fault for a row that the house did not write."""
@@ -103,7 +110,7 @@ class RuleBook(Cabinet):
         sealed = self._gateway.seal(_place_of(version, digest, log_index), sources)
         insert = "INSERT INTO policies (version, digest, sources, proposal, log_index, since) VALUES (?, ?, ?, ?, ?, ?)"
         yield insert, (version, digest, sealed, proposal_id, log_index, now)
-        yield "UPDATE proposals SET state = 'stale', decided_at = ? WHERE state = 'open'", (now,)
+        yield _OUTDATE, (now, now - LEASE_MICROS)
         return PolicyVersion(version, digest, _sources(sources), proposal_id, log_index, from_micros(now))
 
     def _policy(self, row: Row) -> PolicyVersion:
