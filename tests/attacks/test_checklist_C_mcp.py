@@ -311,7 +311,7 @@ JSON = st.recursive(
 )
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(
     method=st.sampled_from(["initialize", "tools/list", "tools/call", "ping", "server/discover", "notifications/initialized"]) | st.text(),
     params=JSON,
