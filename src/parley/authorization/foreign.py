@@ -96,7 +96,7 @@ class ForeignTokens:
         # 1. Shown as a bound token, by whoever holds the key. Only then is the other server asked at all.
         if shown.scheme.lower() != "dpop" or not TOKEN.fullmatch(shown.token):
             raise no_token()
-        jkt = await self._proofs.key_of(shown.proofs, method=shown.method, url=shown.url, token=shown.token, status=401)
+        jkt = await self._proved_key(shown, remembered=False)
         # 2. What does its server say of it?
         told = await self._introspected(shown.token)
         audience = (told.aud,) if isinstance(told.aud, str) else tuple(told.aud)
@@ -104,6 +104,8 @@ class ForeignTokens:
             raise no_token()
         if self._server.audience not in audience or not told.cnf.jkt or told.cnf.jkt != jkt:
             raise no_token()
+        # The proof is remembered, and so used up, only now that it is a known token's: a stranger's leaves no row.
+        await self._proved_key(shown, remembered=True)
         # 3. Which consent of ours does it name, and is it this person's, for this client?
         authorization = await self._records.find_authorization(_consent_named(told))
         ours = self._server.clients.get(told.client_id)
@@ -122,6 +124,9 @@ class ForeignTokens:
             conversation=authorization.conversation,
             grants=grants,
         )
+
+    async def _proved_key(self, shown: Shown, *, remembered: bool) -> str:
+        return await self._proofs.key_of(shown.proofs, method=shown.method, url=shown.url, token=shown.token, status=401, remembered=remembered)
 
     async def _introspected(self, token: str) -> Introspected:
         form = {

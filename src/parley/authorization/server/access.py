@@ -67,8 +67,9 @@ class OwnTokens:
         if shown.scheme.lower() != ("dpop" if self._proofs is not None else "bearer") or not 0 < len(shown.token) <= TOKEN_CHARS_MAX:
             raise no_token()
         found = await self._records.find_token(hash_token(shown.token), self._clock())
-        # 2. Whoever shows it holds the key. Checked for unknown tokens too, so that nothing is told apart by what comes first.
-        jkt = await self._key(shown)
+        # 2. Whoever shows it holds the key. Checked for unknown tokens too, so that nothing is told apart by what comes first; but a stranger
+        #    makes proofs by the thousand, and those of unknown tokens leave no row.
+        jkt = await self._key(shown, remembered=found is not None)
         # 3. It is one of ours, for this very resource, and bound to that key.
         if found is None or not self._fits(found[0], jkt):
             raise no_token()
@@ -87,10 +88,10 @@ class OwnTokens:
             grants=grants,
         )
 
-    async def _key(self, shown: Shown) -> str | None:
+    async def _key(self, shown: Shown, *, remembered: bool) -> str | None:
         if self._proofs is None:
             return None
-        return await self._proofs.key_of(shown.proofs, method=shown.method, url=shown.url, token=shown.token, status=401)
+        return await self._proofs.key_of(shown.proofs, method=shown.method, url=shown.url, token=shown.token, status=401, remembered=remembered)
 
     def _fits(self, token: Token, jkt: str | None) -> bool:
         ours = (TokenKind.ACCESS, self._issuer, self._audience, jkt)

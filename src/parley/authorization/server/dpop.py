@@ -32,15 +32,18 @@ class Proofs:
         self._clock = clock
         self._nonces = nonces
 
-    async def key_of(self, proofs: Sequence[str], *, method: str, url: str, token: str | None = None, status: int = 400) -> str:
+    async def key_of(
+        self, proofs: Sequence[str], *, method: str, url: str, token: str | None = None, status: int = 400, remembered: bool = True
+    ) -> str:
         """The thumbprint (RFC 7638) of the key behind the one proof of this request. Raises OAuthError with `status`.
 
-        `url` as the client knows it, without query. `token`: the access token that the proof must be for.
+        `url` as the client knows it, without query. `token`: the access token that the proof must be for. `remembered` False: for a caller
+        that is refused whatever the proof says, or asked again once she is known; a proof costs a stranger nothing and must cost no row.
         """
         if len(proofs) != 1:
             raise OAuthError("invalid_dpop_proof", "Exactly one DPoP header is needed.", status=status)
         try:
-            return await self._checked(proofs[0], method, url, token, status)
+            return await self._checked(proofs[0], method, url, token, status, remembered)
         except BadJwt as bad:
             raise OAuthError("invalid_dpop_proof", f"The DPoP proof is not good: {bad}.", status=status) from None
 
@@ -49,7 +52,7 @@ class Proofs:
         note = struct.pack(">Q", int(self._clock().timestamp()))
         return urlsafe_b64encode(self._records.seal_note("dpop nonce", note)).rstrip(b"=").decode()
 
-    async def _checked(self, proof: str, method: str, url: str, token: str | None, status: int) -> str:
+    async def _checked(self, proof: str, method: str, url: str, token: str | None, status: int, remembered: bool) -> str:
         # 1. It is a proof, and its own key signed it.
         header, claims = read_jwt(proof, types=frozenset({"dpop+jwt"}))
         key = public_key(header.get("jwk"))
@@ -71,7 +74,8 @@ class Proofs:
         # 4. It was never seen before. Last, so that what is refused leaves no row.
         thumbprint = key.thumbprint()
         until = datetime.fromtimestamp(issued + AGE_SECONDS_MAX, UTC) + timedelta(seconds=1)
-        if not await self._records.see_once("proof", f"{thumbprint}\0{text(claims, 'jti')}", until):
+        name = f"{thumbprint}\0{text(claims, 'jti')}"
+        if remembered and not await self._records.see_once("proof", name, until):
             raise BadJwt("jti")
         return thumbprint
 
