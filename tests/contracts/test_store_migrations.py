@@ -21,6 +21,7 @@ TABLES = {
     "authorizations", "clients", "codes", "seen_tokens", "tokens",
     "attempts", "bank_links", "customers", "gateway_keys", "grants", "links", "revocations_due", "schema_version",
     "sessions", "tombstones", "passkeys", "sign_ins", "disclosures", "nicknames", "reminders",
+    "ledger_writers", "ledger_gaps", "ledger_looked",
     "bank_revocations_due", "grant_versions", "links_waiting", "terms",
     "policies", "proposals", "staff", "staff_acts", "staff_passkeys", "staff_sessions", "staff_tickets", "switches",
 }  # fmt: skip
