@@ -837,6 +837,21 @@ def test_a_customer_who_has_just_signed_in_goes_straight_to_the_consent_page(hou
     assert gone_on("hers")[1].startswith(house.bank.origin)
 
 
+def test_C17_a_strangers_proofs_leave_no_row(house: OAuthHouse, held: tuple[Partner, str, str]) -> None:
+    partner, token, path = held
+
+    def rows() -> int:
+        return len(house.run(house.records._driver.read("SELECT key FROM seen_tokens")))
+
+    before = rows()
+    for number in range(20):
+        assert house.show(partner, f"made-up-{number}", path).status == 401
+        assert house.post("/par", {**partner.authenticated(partner.asked(), jti="x" * 600), "client_id": "x"}).status == 401
+    assert rows() == before
+    assert house.show(partner, token, path).status == 200
+    assert rows() == before + 1
+
+
 # Grant Management, as far as it is offered.
 
 
