@@ -17,7 +17,10 @@ from parley.policy import load_policy
 from tests.house import ServedHouse, until
 
 STANDARD = Path(parley.policy.__file__).parent / "packs" / "standard"
-FORBID = '\n@id("no-balances") @reason("No balances today.") @basis("risk")\nforbid (principal, action in [Action::"balance.band", Action::"balance.available"], resource);\n'
+FORBID = """
+@id("no-balances") @reason("No balances today.") @basis("risk")
+forbid (principal, action in [Action::"balance.band", Action::"balance.available"], resource);
+"""
 
 
 def entries(house: ServedHouse) -> list[dict[str, Any]]:
