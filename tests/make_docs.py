@@ -20,7 +20,8 @@ def settings_page() -> str:
         "Made from `src/parley/settings.py` by `make docs`. `parley init` writes a file with all of them; unknown keys stop the start.",
         "",
     ]
-    lines += ["Keys of `[[banks]]`, `[[assistant_hosts]]` and `[[linked_platforms]]` stand at the end.", "", "| setting | type | default | what it does |", "|---|---|---|---|"]
+    lines += ["Keys of `[[banks]]`, `[[assistant_hosts]]` and `[[linked_platforms]]` stand at the end.", ""]
+    lines += ["| setting | type | default | what it does |", "|---|---|---|---|"]
     lines += [f"| `{name}` | {kind} | `{default}` | {help_text} |" for name, kind, default, help_text in describe()]
     return "\n".join(lines) + "\n"
 
