@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -159,6 +160,17 @@ def test_the_newest_days_are_not_even_asked_for_under_a_delay(tmp_path: Path) ->
     assert "Transactions of the last 3 days are not shown here." in text
     order = town.bank.orders[0]
     assert (town.clock.now.date() - order.until).days == 3
+
+
+@pytest.mark.parametrize("hours", [0, 3, 4, 5, 12, 23])
+def test_todays_rows_stay_back_under_a_delay_at_every_hour_of_the_banks_day(tmp_path: Path, hours: int) -> None:
+    """The bank is in New York, whose evening is the next day in UTC."""
+    town = town_with(tmp_path, '@delay_days("1")')
+    town.clock.now = (town.clock.now + timedelta(days=1)).replace(hour=hours)
+    asyncio.run(town.ask("show my last 5 transactions"))
+    (order,) = town.bank.orders
+    assert order.until < town.clock.now.astimezone(town.house.time_zone).date()
+    assert order.until < town.clock.now.date()
 
 
 def test_a_delay_longer_than_what_was_asked_is_a_no_and_not_an_empty_list(tmp_path: Path) -> None:

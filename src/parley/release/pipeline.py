@@ -21,6 +21,7 @@ from parley.model.refusals import (
     LinkLost,
     LogUnavailable,
     NoSuitableAccount,
+    NotAllowed,
     NotLinked,
     NotUnderstood,
     OfferingUnknown,
@@ -256,18 +257,24 @@ def order_from(ruling: Ruling, case: CaseFile, house: House, now: datetime) -> O
     """What the bank is asked for: the ruled fields of the permitted accounts, no further back than requested, no more rows than ruled.
 
     The days count from our own clock: a platform that says when a question was asked could otherwise reach back as far as it likes.
-    Raises NoSuitableAccount when an account that was granted is no longer linked.
+    Raises NoSuitableAccount when an account that was granted is no longer linked, NotAllowed where a delay leaves none of the days.
     """
     permission = ruling.permission
     accounts = tuple(each for each in case.accounts if each.ref in permission.accounts)
     if {each.ref for each in accounts} != set(permission.accounts):
         raise NoSuitableAccount("a granted account is no longer linked")
-    until = max(now.astimezone(UTC).date(), today(house, now))
+    days = now.astimezone(UTC).date(), today(house, now)
+    since, until = max(days) - timedelta(days=permission.request.lookback_days), max(days)
+    if ruling.delay_days and permission.request.projection.reads_transactions:
+        # Where the bank's day and that of its timestamps differ, the delay counts from the earlier one: it may be longer, never shorter.
+        until = min(days) - timedelta(days=ruling.delay_days)
+        if until < since:
+            raise NotAllowed("all of it is too recent", rule=ruling.rules[0])
     return Order(
         accounts=accounts,
         fields=ruling.fields,
-        since=until - timedelta(days=permission.request.lookback_days),
-        until=until - timedelta(days=ruling.delay_days if permission.request.projection.reads_transactions else 0),
+        since=since,
+        until=until,
         # Where only some rows may be shown, the newest few of all could be none of them.
         rows_max=ROWS_HARD_MAX if withholds(ruling) else ruling.rows_max,
         interaction_id=random_uuid(house.random_bytes(16)),
