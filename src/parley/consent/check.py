@@ -20,7 +20,8 @@ def check_consent(request: Request, grants: Iterable[Grant], now: datetime) -> P
     customer who never agreed is not told that she took something back, and the order in which grants are read changes nothing.
     """
     nearest: Refusal | None = None
-    for grant in sorted(grants, key=lambda each: (each.created_at, each.id), reverse=True):
+    held = tuple(grants)
+    for grant in held if len(held) < 2 else sorted(held, key=lambda each: (each.created_at, each.id), reverse=True):
         accounts = covers(grant, request)
         if accounts is None or now < grant.created_at - CLOCK_SKEW_MAX:
             continue
