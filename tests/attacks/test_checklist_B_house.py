@@ -207,9 +207,13 @@ def test_B5_what_another_consent_of_the_same_client_allows_a_token_does_not(assi
         assert balances["scope"] == "balance:read"
         async with Visitor(assisted.url) as visitor:
             assert (await tool(visitor, balances["access_token"], "get_balance")).status == 200
+            before = len(assisted.house.entries())
             refused = await tool(visitor, balances["access_token"], "get_recent_transactions")
             assert refused.status == 403
             assert 'error="insufficient_scope"' in refused.headers["www-authenticate"]
+            (entry,) = assisted.house.entries(before)
+            assert entry.facts["k"] == "refusal"
+            assert "not_consented" in entry.entry.decode()
 
     run(story())
 

@@ -193,7 +193,8 @@ def test_B20_a_tool_beyond_the_tokens_scope_is_refused_with_the_scope_that_it_ne
     seen = house.call("get_recent_transactions", {}, token=NARROW)
     assert seen.status == 403
     assert 'error="insufficient_scope", scope="transactions:read"' in seen.headers["www-authenticate"]
-    assert len(house.desk.asked) == 1
+    assert seen.json == {"error": "insufficient_scope"}, "whatever the house said, it stays here"
+    assert len(house.desk.asked) == 2, "the house heard of it, and has its refusal on record"
 
 
 def test_C18_what_a_merchant_wrote_stands_under_untrusted_and_nowhere_else() -> None:

@@ -141,15 +141,16 @@ class _Door:
         tool = TOOLS.get(name) if isinstance(name, str) else None
         if tool is None or not isinstance(arguments, dict):
             raise RpcError(INVALID_PARAMS, "tool unknown, or arguments of the wrong kind", status=400 if modern else 200, id=call.id)
-        if tool.scope not in access.scopes:
-            return self._insufficient(tool)
         try:
             asked = understood_of(tool, arguments)
         except BadInput as bad:
             answer = McpAnswer("refused", bad.code, bad.plain_words)
         else:
             channel = McpConversation(access, self._random_hex())
+            # A tool beyond the token goes down the road as well: it is refused there, and that refusal is on record.
             answer = await self._desk.answer(Envelope(body, {}, self._clock()), channel, access, asked)
+            if tool.scope not in access.scopes:
+                return self._insufficient(tool)
         return _json(result_body(call, tool_result(answer, modern)), 200)
 
     def _unauthorized(self, error: str | None) -> Response:
