@@ -316,7 +316,7 @@ def page(stores: list[Store], found: list[Verdict], command: str, now: datetime)
 
     return f"""# What grants cost
 
-Measured {now:%d %b %Y} by `{command}` on {machine()}. One grant of two accounts for each customer. Processor time for each call, medians of
+Measured {now:%d %b %Y} by `{command}`. {machine()} One grant of two accounts for each customer. Processor time for each call, medians of
 interleaved rounds with their range; for PostgreSQL the server's is included, and a round trip of its own is. "Lookup and check" reads a
 customer's standing grants, checks each row's mark and decides whether they cover a question. "Whole read" is the road's one read before
 anything is known: link, key, grants and bank link, unwrapped and opened. The whole path is the inline answer of docs/performance.md; what
