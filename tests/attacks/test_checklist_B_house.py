@@ -444,6 +444,18 @@ def test_B18_every_way_to_a_link_leads_over_the_banks_own_login(assisted: Assist
     run(story())
 
 
+def test_B30_an_assistant_that_calls_without_end_is_told_to_wait(assisted: Assisted) -> None:
+    async def story() -> None:
+        tokens = await tokens_of(assisted, "chiara")
+        listing = {"jsonrpc": "2.0", "id": 1, "method": "tools/list"}
+        async with Visitor(assisted.url) as visitor:
+            seen = [await visitor.post_json("/mcp", listing, **bare(f"Bearer {tokens['access_token']}")) for _ in range(120)]
+            assert {each.status for each in seen} == {200, 429}
+            assert all(int(each.headers["retry-after"]) > 0 for each in seen if each.status == 429)
+
+    run(story())
+
+
 def test_B32_B30_who_asks_for_tokens_without_end_is_told_to_wait(assisted: Assisted) -> None:
     async def story() -> None:
         async with Visitor(assisted.url) as visitor:

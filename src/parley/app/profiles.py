@@ -24,7 +24,7 @@ from parley.authorization.server.mcp import DocumentedClients, scopes_granted
 from parley.authorization.server.messenger import MessengerDesk
 from parley.authorization.server.messenger_pages import messenger_routes
 from parley.authorization.sessions import Throttle
-from parley.channels.mcp import McpAnswer, McpSettings, mcp_routes
+from parley.channels.mcp import McpAnswer, McpSettings, TooManyCalls, mcp_routes
 from parley.model.extensions import Channel, Understood
 from parley.model.linking import Origin
 from parley.model.refusals import Fault, NotUnderstood, Refusal
@@ -32,13 +32,6 @@ from parley.model.stages import Envelope
 
 CALLS_PER_SECOND = 5.0
 CALLS_AT_ONCE = 60
-
-
-class TooManyCalls(Fault):
-    """One assistant calls faster than any conversation needs."""
-
-    code = "too_many"
-    plain_words = "That was a lot in a short time. Please wait a minute and try again."
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,15 @@ from typing import Any, Literal, Protocol
 
 from parley.model.extensions import Channel, Understood
 from parley.model.ledger import Discreet
+from parley.model.refusals import Fault
 from parley.model.stages import AnswerLine, Envelope
+
+
+class TooManyCalls(Fault):
+    """One assistant calls faster than any conversation needs."""
+
+    code = "too_many"
+    plain_words = "That was a lot in a short time. Please wait a minute and try again."
 
 
 class Access(Protocol):
@@ -23,7 +31,10 @@ class Access(Protocol):
 
 class AccessReader(Protocol):
     async def access(self, token: str) -> Access | None:
-        """None for every token that is not good at this resource at this moment: unknown, expired, revoked, made for another audience."""
+        """None for every token that is not good at this resource at this moment: unknown, expired, revoked, made for another audience.
+
+        Raises TooManyCalls, or another Fault.
+        """
 
 
 class McpAnswer(Discreet, frozen=True):

@@ -17,7 +17,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Route
 
 from parley.channels.mcp.conversation import McpConversation
-from parley.channels.mcp.desk import Access, AccessReader, McpAnswer, McpDesk, McpSettings
+from parley.channels.mcp.desk import Access, AccessReader, McpAnswer, McpDesk, McpSettings, TooManyCalls
 from parley.channels.mcp.messages import (
     BODY_BYTES_MAX,
     HANDSHAKE,
@@ -86,6 +86,8 @@ class _Door:
             return _json(error_body(error), error.status)
         except BadInput as bad:
             return _json(error_body(RpcError(INVALID_REQUEST, bad.code)), 413 if bad.code == "body_too_large" else 400)
+        except TooManyCalls as fault:
+            return JSONResponse({"error": fault.code}, status_code=429, headers={"retry-after": "30"})
         except Fault as fault:
             return self._broken(fault.code)
         except Exception as unforeseen:
