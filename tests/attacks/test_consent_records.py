@@ -13,6 +13,7 @@ import pytest
 from parley.authorization.client_key import BadKeyFile
 from parley.authorization.consent_record import RecordKey, RecordParties, RecordRejected, signed_record, verify_consent_record
 from parley.model.grants import GrantState
+from parley.proof import Inclusion, canonical, format_receipt
 from tests.fixtures_postgres import RecordsBench
 
 BENCH = RecordsBench("", Path())
@@ -64,6 +65,24 @@ def test_a_record_has_every_section_of_the_standard_and_holds(key: RecordKey) ->
 )
 def test_a_record_says_what_became_of_the_consent(key: RecordKey, state: GrantState, said: str) -> None:
     assert verify_consent_record(record(key, state=state), published(key))["event"]["event_state"] == said
+
+
+@pytest.mark.parametrize("state", [GrantState.REVOKED, GrantState.EXPIRED, GrantState.PAUSED])
+def test_an_end_has_the_time_of_the_end_and_never_that_of_the_giving(key: RecordKey, state: GrantState) -> None:
+    """The signature stands under the time, too. As long as the log does not tell it, the record says none."""
+    ended = msgspec.structs.replace(BENCH.grant("c" * 32), state=state, version=2)
+    stopped = BENCH.now + timedelta(days=3, hours=4)
+
+    def told(receipt: str | None) -> dict[str, Any]:
+        return verify_consent_record(signed_record(ended, "Brook chat", PARTIES, key, receipt, BENCH.now), published(key))["event"]
+
+    def receipt(version: int) -> str:
+        private = canonical({"grant": ended.id, "grant_version": version, "t_ms": int(stopped.timestamp() * 1000)})
+        return format_receipt(canonical({"k": "revoke"}), bytes(32), private, Inclusion(7, b"log.example/demo\n8\nAAAA\n", ()))
+
+    assert told(receipt(2))["event_time"] == "2026-11-25T16:00:00Z"
+    assert "event_time" not in told(None)
+    assert "event_time" not in told(receipt(1)), "another version's entry"
 
 
 def test_no_record_promises_longer_than_the_law_allows(key: RecordKey) -> None:

@@ -28,7 +28,7 @@ from parley.authorization.client_key import BadKeyFile
 from parley.model.grants import GRANT_LIFETIME_MAX, Grant, GrantState
 from parley.model.plain_words import DELIVERY_WORDS, PURPOSE_WORDS
 from parley.model.words import Field
-from parley.proof import canonical
+from parley.proof import canonical, parse_receipt
 
 SCHEMA = "https://w3id.org/dpv/schema/dpv-27560#record"
 RECORD_BYTES_MAX = 64 * 1024
@@ -95,15 +95,23 @@ class RecordKey:
 
 def signed_record(grant: Grant, title: str, parties: RecordParties, key: RecordKey, log_receipt: str | None, now: datetime) -> bytes:
     """The file for one version of a grant. `title`: the platform's name for people; `now`: when the record was made (UTC)."""
-    record = consent_record(grant, title, parties, now)
+    record = consent_record(grant, title, parties, now, happened_at(grant, log_receipt))
     told: dict[str, Any] = {"record": record, "signature": key.sign(canonical(record))}
     if log_receipt is not None:
         told["log_receipt"] = log_receipt
     return msgspec.json.format(msgspec.json.encode(told), indent=2) + b"\n"
 
 
-def consent_record(grant: Grant, title: str, parties: RecordParties, now: datetime) -> dict[str, Any]:
-    """The record of one version, section by section as TS 27560 has them; what is ours alone stands under `parley`."""
+def happened_at(grant: Grant, log_receipt: str | None) -> datetime | None:
+    """When the consent was given; of a version that rests or is over, when that was, which only the log's entry of it tells (None: not yet)."""
+    if grant.state is GrantState.ACTIVE or log_receipt is None:
+        return grant.created_at if grant.state is GrantState.ACTIVE else None
+    private = json.loads(parse_receipt(log_receipt).private)
+    return datetime.fromtimestamp(private["t_ms"] / 1000, UTC) if private["grant_version"] == grant.version else None
+
+
+def consent_record(grant: Grant, title: str, parties: RecordParties, now: datetime, at: datetime | None) -> dict[str, Any]:
+    """The record of one version, section by section as TS 27560 has them; what is ours alone stands under `parley`. `at`: of its event."""
     end = min(grant.expires_at, grant.created_at + GRANT_LIFETIME_MAX)
     return {
         "schema_version": SCHEMA,
@@ -120,7 +128,7 @@ def consent_record(grant: Grant, title: str, parties: RecordParties, now: dateti
             {"party_id": grant.platform, "party_name": title, "party_role": "recipient", "party_type": grant.channel},
         ],
         "event": {
-            "event_time": _utc(grant.created_at),
+            **({"event_time": _utc(at)} if at is not None else {}),
             "validity_duration": _duration(end - grant.created_at),
             "valid_until": _utc(end),
             "event_type": EVENT_TYPES[grant.state],
