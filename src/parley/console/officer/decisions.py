@@ -185,10 +185,11 @@ class SwitchDesk:
         """Off at once; the log is told right after, or when it is back. Raises NothingThere for a switch that does not exist."""
         if name not in self.names():
             raise NothingThere()
+        act = await self._journal.begin(actor, "switch", act="pull", **facts_of(name))
         await self._records.pull_switch(name, actor.id, clean(reason), self._clock())
         with suppress(Fault):
             await self._looker.look()
-        await self._journal.note(actor, "switch", act="pull", **facts_of(name))
+        await self._journal.say(act)
 
     async def ask_undo(self, actor: StaffMember, name: SwitchName) -> None:
         if not await self._records.ask_undo(name, actor.id):

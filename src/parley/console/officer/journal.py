@@ -36,8 +36,16 @@ class Journal:
 
     async def note(self, actor: StaffMember, kind: str, **facts: str) -> None:
         """Into the records, then into the log: now, or when it is back."""
+        await self.say(await self.begin(actor, kind, **facts))
+
+    async def begin(self, actor: StaffMember, kind: str, **facts: str) -> Act:
+        """Into the records, before what it is about: a process that dies in between leaves an entry without its effect, never the other way round."""
         act = self._act(actor, kind, facts)
         await self._records.add_act(act)
+        return act
+
+    async def say(self, act: Act) -> None:
+        """Into the log, what stands in the records: now, or when the log is back."""
         with suppress(LogUnavailable):
             await self._records.act_logged(act.id, await self._write(act))
 
