@@ -43,9 +43,7 @@ _serial = itertools.count(1)
 class RunningHouse:
     """A house that runs until `stop`. The supervisor lives on a thread of its own, so that tests may block or run loops as they like."""
 
-    def __init__(
-        self, folder: Path, extra_settings: str = "", *, records: str = "sqlite", bank_settings: str = "", host: str = "127.0.0.1"
-    ) -> None:
+    def __init__(self, folder: Path, extra_settings: str = "", *, records: str = "sqlite", bank_settings: str = "", host: str = "127.0.0.1") -> None:
         """`host` localhost where browsers are to make passkeys."""
         self.records = records
         self.plan = Plan(seed=SEED, host=host, keep=folder, extra_settings=extra_settings, extra_bank_settings=bank_settings)
@@ -151,11 +149,11 @@ class RunningHouse:
 class ServedHouse:
     """A demo bank and `parley serve` as the bank's operators start it; everything that it prints is kept in `diagnostics`."""
 
-    def __init__(self, folder: Path, extra_settings: str = "") -> None:
+    def __init__(self, folder: Path, extra_settings: str = "", *, scheme: str = "http") -> None:
         self.data = private_folder(folder / "data")
         self.diagnostics = folder / "diagnostics.txt"
         self.port = free_port()
-        self.url = f"http://127.0.0.1:{self.port}"
+        self.url = f"{scheme}://127.0.0.1:{self.port}"
         self.day = datetime.now(UTC).date()
         key = ClientKey.load_or_create(private_folder(self.data / "keys") / "bank-client.pem")
         record = {"client_id": CLIENT_ID, "client_name": "Larkspur chat", "redirect_uris": [f"{self.url}/link/callback"], "jwks": key.jwks()}

@@ -70,6 +70,10 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     )
     listen_host: Annotated[str, Meta(description="Address that the gateway binds.")] = "127.0.0.1"
     listen_port: Annotated[int, Meta(description="Port that the gateway binds; 0 picks a free one.", ge=0, le=65535)] = 8080
+    tls_certificate: Annotated[
+        str, Meta(description="Certificate chain (PEM) for serving https itself; empty where a proxy in front ends TLS. Relative to data_dir.")
+    ] = ""
+    tls_key: Annotated[str, Meta(description="Private key (PEM, mode 0600) of that certificate. Relative to data_dir.")] = ""
     gateways: Annotated[int, Meta(description="Gateway processes. More than one needs PostgreSQL.", ge=1, le=64)] = 1
     records_url: Annotated[str, Meta(description="sqlite: a file in data_dir; or postgresql://user@host/database.")] = "sqlite"
     bank_name: Annotated[str, Meta(description="The bank's name as customers know it.", min_length=1, max_length=60)] = "Larkspur Demo Bank"
@@ -160,6 +164,10 @@ def check(path: Path, settings: Settings) -> None:
         safe_url(path, "banks.issuer", bank.issuer, with_path=True)
         if not bank.name.replace("-", "").isalnum():
             raise SettingsRejected(f"{path}: banks.name: {bank.name!r} may hold letters, digits and hyphens only.")
+    if bool(settings.tls_certificate) != bool(settings.tls_key):
+        raise SettingsRejected(f"{path}: tls_certificate and tls_key: name both, or neither where a proxy in front ends TLS.")
+    if settings.tls_certificate and not settings.public_url.startswith("https://"):
+        raise SettingsRejected(f"{path}: public_url: must begin with https:// where tls_certificate is set.")
     if settings.gateways > 1 and not settings.records_url.startswith("postgresql://"):
         raise SettingsRejected(f'{path}: gateways: more than one process needs records_url = "postgresql://…"; SQLite has one writing process.')
     if settings.records_url != "sqlite" and not settings.records_url.startswith("postgresql://"):

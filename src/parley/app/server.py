@@ -15,6 +15,7 @@ import uvloop
 from parley.app.diagnostics import configure_diagnostics, diagnostics, place_of
 from parley.app.house import open_house
 from parley.app.http import BoundedHttp
+from parley.app.tls import tls_context
 from parley.authorization.client_key import BadKeyFile
 from parley.model.refusals import Fault
 from parley.policy import PolicyRejected
@@ -28,6 +29,7 @@ CONNECTIONS_MAX = 2048
 
 
 async def serve(settings: Settings, listening: socket.socket, *, exit_with_parent: bool) -> None:
+    context = tls_context(settings)
     async with open_house(settings) as app:
         # Nothing made so far becomes garbage; the collector need not walk it while questions wait.
         gc.collect()
@@ -46,6 +48,7 @@ async def serve(settings: Settings, listening: socket.socket, *, exit_with_paren
             limit_concurrency=CONNECTIONS_MAX,
             timeout_keep_alive=30,
             timeout_graceful_shutdown=5,
+            ssl_context_factory=(lambda config, default: context) if context is not None else None,
         )
         server = uvicorn.Server(config)
         if exit_with_parent:
