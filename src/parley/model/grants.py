@@ -40,7 +40,8 @@ class Grant(Discreet, frozen=True):
     `id` and `handle` are random: the id is ours alone, the handle (16 bytes) is what the notary knows the grant by. `version` starts
     at 1 and grows with every change; a release is recorded only while the notary holds the same version. `accounts` are our refs.
     `text_hash` is SHA-256 (hex) of the consent page's text as shown. `log_index` is the log entry of this version. Times are UTC;
-    `created_at` is kept to the millisecond, `expires_at` to the second, both rounded down. `client` is the OAuth client that it was given to, empty for the house's own chats.
+    `created_at` is kept to the millisecond, `expires_at` to the second, both rounded down. `client` is the OAuth client that it
+    was given to, empty for the house's own chats.
     """
 
     id: str
