@@ -14,17 +14,20 @@ import pytest
 from parley.authorization.server.client_documents import (
     KEPT_FOR_MAX,
     REFUSED_FOR,
+    ClientDocument,
     ClientDocuments,
     DocumentRefused,
     is_redirect,
     read_document,
-    redirect_matches,
 )
+from parley.authorization.server.errors import OAuthError
 from parley.authorization.server.fetch import GuardedFetcher
-from parley.authorization.server.mcp import DocumentedClients
+from parley.authorization.server.mcp import MCP, DocumentedClients, client_of
+from parley.authorization.server.requests import Requests
 from parley.model.clients import Client
 from parley.store import Records
 from tests.fakes.consent import approval_of
+from tests.fakes.oauth_house import EveryRule, Refusals
 from tests.fakes.profiles import ProfilesHouse, query_of
 from tests.fakes.tls_host import HOST, PUBLIC, TlsHost, answer
 from tests.fixtures_postgres import RecordsBench
@@ -160,7 +163,13 @@ def test_C7_no_other_address_can_be_a_redirect(uri: str) -> None:
     ],
 )
 def test_C7_redirects_match_exactly_but_for_a_loopback_port(registered: str, presented: str, matches: bool) -> None:
-    assert redirect_matches(registered, presented) is matches
+    client = client_of(ClientDocument(ID, "Assistant", (registered,)), "assistant-by-document")
+    requests = Requests(MCP, "https://bank.example/assistants", "https://bank.example/mcp", EveryRule(), Refusals(), lambda: datetime.now(UTC))
+    if matches:
+        assert requests.redirect_uri({"redirect_uri": presented}, client) == presented
+    else:
+        with pytest.raises(OAuthError, match="invalid_request"):
+            requests.redirect_uri({"redirect_uri": presented}, client)
 
 
 def told(tmp_path: Path, story: Callable[[TlsHost, ClientDocuments, list[datetime]], Awaitable[None]]) -> None:
@@ -182,11 +191,11 @@ def test_C9_a_document_is_kept_as_long_as_it_may_be_and_no_longer(tmp_path: Path
         host.play = answer(document(), cache_control="max-age=86400")
         first = await documents.find(ID)
         host.play = answer(document(redirect_uris=[f"https://{HOST}/changed"]))
-        assert (await documents.find(ID)).digest == first.digest
+        assert await documents.find(ID) == first
         assert len(host.asked) == 1
         now[0] += KEPT_FOR_MAX
         changed = await documents.find(ID)
-        assert changed.digest != first.digest
+        assert changed != first
         await documents.find(ID)
         assert len(host.asked) == 3, "a document that may not be kept is asked for each time"
 
@@ -275,6 +284,20 @@ def test_C9_a_document_that_changes_between_display_and_approval_gets_nothing(tm
         host.play = answer(document(redirect_uris=[CALLBACK, f"https://{HOST}/other"]), cache_control="max-age=0")
         address = await house.ending.allowed(approval_of(request.errand, request.errand.conversation, customer=customer, decided_at=bench.now))
         assert query_of(address or "")["error"] == "access_denied"
+
+    with_documents(tmp_path, bench, story)
+
+
+@pytest.mark.parametrize("changes", [{"redirect_uris": [CALLBACK, f"https://{HOST}/other"]}, {"client_name": "Somebody else"}])
+def test_C9_a_document_that_changes_after_the_consent_renews_nothing(tmp_path: Path, bench: RecordsBench, changes: dict[str, Any]) -> None:
+    async def story(house: ProfilesHouse, customer: str, host: TlsHost) -> None:
+        tokens = await house.tokens(house.assistants, customer, ID, redirect_uri=CALLBACK)
+        host.play = answer(document(redirect_uris=["http://127.0.0.1/callback", CALLBACK]), cache_control="max-age=0")
+        renewed = await house.renew(house.assistants, ID, tokens["refresh_token"])
+        assert renewed.status == 200, "another order is no other client"
+        host.play = answer(document(**changes), cache_control="max-age=0")
+        answered = await house.renew(house.assistants, ID, renewed.json["refresh_token"])
+        assert (answered.status, answered.json["error"]) == (400, "invalid_grant")
 
     with_documents(tmp_path, bench, story)
 

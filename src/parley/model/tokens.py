@@ -34,7 +34,7 @@ class Authorization(Discreet, frozen=True):
     """What a customer allowed one client: the grants, and the conversation in which the road finds them.
 
     `id` is the `grant_id` of Grant Management: random, told to the client. `version` grows when a new consent takes the old one's place.
-    `until` is the latest end of its grants, which no token outlives.
+    `until` is the latest end of its grants, which no token outlives. `client_seen`: a digest of who the client was when the customer allowed it.
     """
 
     id: str
@@ -49,6 +49,7 @@ class Authorization(Discreet, frozen=True):
     version: int
     created_at: datetime
     until: datetime
+    client_seen: str = ""
 
 
 class Code(Discreet, frozen=True):

@@ -12,7 +12,6 @@ import re
 from collections import OrderedDict
 from collections.abc import Callable
 from datetime import datetime, timedelta
-from hashlib import sha256
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -42,7 +41,7 @@ class DocumentRefused(Exception):
 class ClientDocument(Discreet, frozen=True):
     """What a document says and we believe: who serves it, what it calls itself (cleaned), where it may be sent back to.
 
-    `digest` SHA-256 (hex) over all of this: a consent is for this very document, and a changed one asks again.
+    A consent is for this very document: a client whose document says anything else than then asks again (see `requests.seen`).
     """
 
     client_id: str
@@ -52,10 +51,6 @@ class ClientDocument(Discreet, frozen=True):
     @property
     def host(self) -> str:
         return urlsplit(self.client_id).netloc.partition(":")[0]
-
-    @property
-    def digest(self) -> str:
-        return sha256("\n".join((self.client_id, self.name, *sorted(self.redirect_uris))).encode()).hexdigest()
 
 
 class ClientDocuments:
@@ -130,21 +125,6 @@ def is_redirect(uri: str, host: str) -> bool:
     if parts.scheme == "https":
         return parts.netloc == host
     return parts.netloc.removesuffix(f":{port}" if port is not None else "") in LOOPBACKS
-
-
-def redirect_matches(registered: str, presented: str) -> bool:
-    """The same address, character by character; on loopback alone the port may differ, which the system gives out anew each time (RFC 8252 7.3)."""
-    if registered == presented:
-        return True
-    try:
-        one, other = urlsplit(registered), urlsplit(presented)
-        ports = (one.port, other.port)
-    except ValueError:
-        return False
-    hosts = [each.netloc.removesuffix(f":{port}" if port is not None else "") for each, port in zip((one, other), ports, strict=True)]
-    if one.scheme != "http" or hosts[0] not in LOOPBACKS or hosts[0] != hosts[1] or ports[1] == 0:
-        return False
-    return f"http://{other.netloc}{registered[len(f'http://{one.netloc}') :]}" == presented
 
 
 def is_on_loopback(uri: str) -> bool:

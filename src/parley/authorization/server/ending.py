@@ -88,6 +88,7 @@ class OAuthEnding:
             version=before.version + 1 if before is not None else 1,
             created_at=now,
             until=max(grant.expires_at for grant in made),
+            client_seen=request.client_seen,
         )
         code_text = self._random_text()
         code = Code(

@@ -18,6 +18,7 @@ from parley.authorization.server.details import told_details
 from parley.authorization.server.errors import OAuthError
 from parley.authorization.server.ports import Params, TokenRecords
 from parley.authorization.server.profile import Profile, Refresh
+from parley.authorization.server.requests import seen
 from parley.authorization.sessions import hash_token
 from parley.model.clients import Client
 from parley.model.grants import Grant
@@ -77,6 +78,9 @@ class Issuing:
             raise _no_grant()
         token, authorization = found
         if token.kind is not TokenKind.REFRESH or (token.client, token.issuer) != (client.id, self._issuer) or token.jkt not in (None, jkt):
+            raise _no_grant()
+        # She allowed the client that she was shown. One that goes by a document of its own may have become another since: it asks her again.
+        if authorization.client_seen not in ("", seen(client)):
             raise _no_grant()
         if params.get("resource", authorization.audience) != authorization.audience:
             raise OAuthError("invalid_target", "This token is for another resource.")

@@ -109,7 +109,7 @@ def client_of(document: ClientDocument, platform: str) -> Client:
         platform=platform,
         title=document.name or document.host,
         host=document.host,
-        redirect_uris=document.redirect_uris,
+        redirect_uris=tuple(sorted(document.redirect_uris)),
         created_at=datetime(1970, 1, 1, tzinfo=UTC),
         verified=False,
     )

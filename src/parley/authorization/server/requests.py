@@ -30,7 +30,7 @@ REQUEST_URI_PREFIX = "urn:ietf:params:oauth:request_uri:"
 CHALLENGE = re.compile(r"[A-Za-z0-9_-]{43}")
 THUMBPRINT = re.compile(r"[A-Za-z0-9_-]{43}")
 GRANT_ID = re.compile(r"[A-Za-z0-9_-]{43}")
-LOOPBACK = re.compile(r"http://(?:127\.0\.0\.1|\[::1\])(?::\d{1,5})?(?=/|$)")
+LOOPBACK = re.compile(r"http://(?:127\.0\.0\.1|\[::1\])(?::[1-9]\d{0,4})?(?=/|$)")
 REFUSED = ("request", "request_uri", "response_mode", "id_token_hint")
 """Requests inside requests, and other ways for an answer to travel: not supported, and refused rather than passed over."""
 
