@@ -47,7 +47,7 @@ class OAuthRooms:
 
 
 class RefusedRequests:
-    """Implements parley.authorization.server.ports.RefusalLog: whoever asks for advertising is on record for it."""
+    """Implements parley.authorization.server.ports.RefusalLog: who asks for advertising, or for more than the bank allows, is on record for it."""
 
     def __init__(self, frame: Frame) -> None:
         self._frame = frame

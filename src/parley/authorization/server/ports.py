@@ -78,7 +78,7 @@ class Rules(Protocol):
 
 
 class RefusalLog(Protocol):
-    """Where a request for a forbidden purpose is recorded, without identity."""
+    """Where a request for what the bank would never allow is recorded, without identity."""
 
     async def refused(self, platform: str, channel: str, refusal: Refusal) -> None: ...
 

@@ -22,7 +22,7 @@ from parley.authorization.server.profile import Asked, Profile
 from parley.authorization.sessions import hash_token
 from parley.model.clients import Client
 from parley.model.linking import Errand
-from parley.model.refusals import PurposeForbidden, PurposeUnknown
+from parley.model.refusals import NotAllowed, PurposeForbidden, PurposeUnknown, Refusal
 from parley.model.tokens import AuthorizationRequest
 
 STATE_CHARS_MAX = 2048
@@ -122,16 +122,19 @@ class Requests:
         try:
             asked = self._profile.reads(params, client)
         except (PurposeForbidden, PurposeUnknown) as refusal:
-            await self._refusals.refused(client.platform, self._profile.channel, refusal)
-            code = "invalid_authorization_details" if self._profile.details else "invalid_scope"
-            raise OAuthError(code, refusal.plain_words) from None
+            raise await self._on_record(client, refusal, refusal.plain_words) from None
         for purpose in asked.purposes:
             limits = self._rules.limits(client.platform, self._profile.channel, purpose)
             if not set(asked.projections) <= limits.projections:
-                raise OAuthError("invalid_authorization_details", "The bank's policy does not allow this client to ask for all of that.")
+                raise await self._on_record(client, NotAllowed(), "The bank's policy does not allow this client to ask for all of that.")
             if (asked.lookback_days or 0) > limits.lookback_days_max:
-                raise OAuthError("invalid_authorization_details", "The bank's policy does not reach that far back for this client.")
+                raise await self._on_record(client, NotAllowed(), "The bank's policy does not reach that far back for this client.")
         return asked
+
+    async def _on_record(self, client: Client, refusal: Refusal, words: str) -> OAuthError:
+        """The error for the client, once the bank's no stands in the log: whether platforms are treated alike is seen there."""
+        await self._refusals.refused(client.platform, self._profile.channel, refusal)
+        return OAuthError("invalid_authorization_details" if self._profile.details else "invalid_scope", words)
 
 
 def seen(client: Client) -> str:
