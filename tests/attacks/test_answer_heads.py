@@ -44,9 +44,11 @@ def test_a_plain_head_is_what_the_server_itself_would_write() -> None:
         assert head == (b"HTTP/1.1 200 OK\r\ndate: today\r\nx-name: a b\r\ncontent-length: 2\r\n\r\n", 2)
 
 
-def test_what_is_remembered_has_an_end_and_holds_no_cookie() -> None:
+def test_what_is_remembered_has_an_end_and_holds_no_cookie_and_no_code() -> None:
     for number in range(http.LINES_KEPT * 2):
-        plain_head(200, [(b"x-number", str(number).encode()), (b"set-cookie", b"secret"), (b"x", b"y" * 5000), LENGTH])
+        plain_head(
+            200, [(b"x-number", str(number).encode()), (b"set-cookie", b"secret"), (b"Location", b"/?code=secret"), (b"x", b"y" * 5000), LENGTH]
+        )
         assert len(http._lines) <= http.LINES_KEPT
     kept = b"".join(http._lines.values())
     assert b"secret" not in kept and b"yyyy" not in kept

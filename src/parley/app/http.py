@@ -17,6 +17,8 @@ LINES_KEPT = 512
 LINE_BYTES_KEPT = 1024
 
 _SPECIAL = frozenset({b"content-length", b"transfer-encoding", b"connection"})
+_NEVER_KEPT = frozenset({b"set-cookie", b"location", b"dpop-nonce"})
+"""Tokens, codes and states stand in these: they are different every time, and nobody but their reader should have them for long."""
 
 
 class BoundedHttp(HttpToolsProtocol):
@@ -105,7 +107,7 @@ def checked_line(name: bytes, value: bytes) -> bytes | None:
     if HEADER_RE.search(name) or HEADER_VALUE_RE.search(value):
         return None
     line = name.lower() + b": " + value + b"\r\n"
-    if len(line) <= LINE_BYTES_KEPT and not name.lower().startswith(b"set-cookie"):
+    if len(line) <= LINE_BYTES_KEPT and name.lower() not in _NEVER_KEPT:
         if len(_lines) >= LINES_KEPT:
             _lines.clear()
         _lines[(name, value)] = line
