@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterable, Mapping
 from itertools import count
 
@@ -116,7 +115,3 @@ class Steps:
         """A new line of progress; call what is returned with (done, total)."""
         task: TaskID = self._progress.add_task(what, total=None)
         return lambda done, total: self._progress.update(task, completed=done, total=total)
-
-
-def milliseconds_since(started: float) -> float:
-    return round((time.perf_counter() - started) * 1000, 1)

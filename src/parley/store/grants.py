@@ -7,7 +7,7 @@ from datetime import datetime
 from parley.model.grants import Grant
 from parley.model.refusals import LinkExpired
 from parley.store.cabinet import Cabinet, to_micros
-from parley.store.driver import RecordsConflict, Row, Values, Work, only
+from parley.store.driver import RecordsConflict, Row, Values, Work
 from parley.store.grant_rows import COLUMNS, GRANT_COLUMNS, GrantRows, grant_key, number_of, to_seconds
 
 HOLDS_CUSTOMER = "UPDATE customers SET number = number WHERE id = ? RETURNING id"
@@ -26,7 +26,6 @@ _REPLACE = f"""
 UPDATE grants SET {", ".join(f"{name} = ?" for name in GRANT_COLUMNS[1:])}
 WHERE substr(id, 1, 8) = ? AND id = ? AND version = ? AND state = ? RETURNING number
 """  # noqa: S608
-_LOGGED = "UPDATE grants SET log_index = ? WHERE substr(id, 1, 8) = ? AND id = ? AND version = ?"
 _LINK = """
 INSERT INTO links (key, channel, conversation_hash, customer, linked_at, mac) VALUES (?, ?, ?, ?, ?, ?)
 ON CONFLICT (key) DO UPDATE SET customer = excluded.customer, linked_at = excluded.linked_at, mac = excluded.mac
@@ -80,12 +79,6 @@ class Grants(Cabinet):
             return ()
         rows = [*await self._driver.read(_VERSIONS, key[1:]), *await self._driver.read(GRANT_WITH_OWNER, key)]
         return tuple([await self._opened(row[1:], row[0]) for row in rows if row[0] is not None])
-
-    async def grant_logged(self, grant_id: str, version: int, log_index: int) -> None:
-        """Remember which log entry holds this version of the grant."""
-        key = grant_key(grant_id)
-        if key is not None:
-            await self._driver.write(only(_LOGGED, log_index, *key, version))
 
     async def _opened(self, row: Row, customer: str) -> Grant:
         return self._grant_rows.grant(row, customer, await self._terms(row[3]))

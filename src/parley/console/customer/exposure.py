@@ -13,16 +13,6 @@ YES_OR_NO, OTHER = "yes-or-no answers", "other answers"
 ALWAYS = (BALANCES, MERCHANTS)
 """Said even when there were none: that nothing was learned is what she wants to know."""
 
-_ONE = MappingProxyType(
-    {
-        BALANCES: "balance",
-        ROUGH: "rough balance",
-        TRANSACTIONS: "transaction",
-        MERCHANTS: "merchant",
-        YES_OR_NO: "yes-or-no answer",
-        OTHER: "other answer",
-    }
-)
 _TOLD: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {
         "afford.yesno": (YES_OR_NO,),
@@ -43,8 +33,3 @@ def learned(told: Iterable[Disclosed]) -> tuple[tuple[str, int], ...]:
             counted[kind] += each.records if kind is not OTHER and kind is not YES_OR_NO else 1
     kinds = (BALANCES, ROUGH, TRANSACTIONS, MERCHANTS, YES_OR_NO, OTHER)
     return tuple((kind, counted[kind]) for kind in kinds if counted[kind] or kind in ALWAYS)
-
-
-def learned_words(told: Iterable[Disclosed]) -> str:
-    """As one line."""
-    return ", ".join(f"{count:,} {_ONE[kind] if count == 1 else kind}" for kind, count in learned(told))
