@@ -30,6 +30,13 @@ class BankSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
     client_key_file: Annotated[
         str, Meta(description="Private key (PEM, mode 0600) for private_key_jwt; made on first start. Relative to data_dir.")
     ] = "keys/bank-client.pem"
+    event_secret_file: Annotated[
+        str,
+        Meta(
+            description="Secret (whsec_…, mode 0600; two lines while it is replaced) with which the bank signs its events; empty: none are taken. "
+            "Relative to data_dir."
+        ),
+    ] = ""
     bound_tokens: Annotated[bool, Meta(description="The bank binds its tokens to our key (DPoP, RFC 9449; FAPI 2.0 banks do).")] = False
     timeout_seconds: Annotated[float, Meta(description="How long one read at the bank may take.", gt=0, le=60)] = 5.0
 

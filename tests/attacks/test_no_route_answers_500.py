@@ -229,6 +229,7 @@ NAMING = {
     "/me/grants/{grant}/{version}/record.json": "test_checklist_B_house",
     "/consent/extend/{grant}": "test_checklist_B_house",
     "/fapi/grants/{grant_id}": "test_checklist_A",
+    "/bank/events/{bank}": "test_bank_events",
     "/pair/{token}": "test_linking_attacks",
     "/officer/policy/proposals/{proposal}": "test_officer_doors",
     "/officer/policy/proposals/{proposal}/approve": "test_officer_doors",

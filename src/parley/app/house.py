@@ -15,6 +15,7 @@ from starlette.routing import BaseRoute, Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from parley import __version__
+from parley.app.bank_events import bank_events
 from parley.app.customers_page import customers_page_routes, open_ledger, record_key, record_key_entry
 from parley.app.diagnostics import unforeseen
 from parley.app.frame import Frame, now
@@ -97,6 +98,7 @@ def front_door(frame: Frame, linking: LinkingRooms, officers: Desks | None) -> A
     routes = [
         *web_chat_routes(frame, linking),
         *linking_routes(frame, linking),
+        *bank_events(frame, linking),
         *oauth_routes(frame, linking),
         *customers_page_routes(frame, linking, record_key(settings)),
         *log_routes(frame),

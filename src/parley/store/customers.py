@@ -96,8 +96,11 @@ class Customers(Endings):
             raise LinkLost("the link was lost")
 
     async def mark_link_lost(self, customer: str) -> None:
-        """The bank takes the tokens no more, so they are deleted; the accounts stay, to be named when she links again."""
-        await self._driver.write(only("UPDATE bank_links SET sealed_tokens = NULL, consent_hash = NULL WHERE customer = ?", customer))
+        """The bank takes the tokens no more, so they are deleted; the accounts stay, to be named when she links again.
+
+        So does the consent's keyed hash: the bank's event that this consent has ended may come later, or once more after a crash.
+        """
+        await self._driver.write(only("UPDATE bank_links SET sealed_tokens = NULL WHERE customer = ?", customer))
 
     async def vault_of(self, customer: str) -> CustomerVault | None:
         """Her key at work, None when she is unknown or erased."""

@@ -185,8 +185,11 @@ class Tokens(Cabinet):
 
     async def see_once(self, use: str, name: str, until: datetime) -> bool:
         """True the first time that this name is seen for this use, in any process; it is remembered until `until`."""
-        key = sha256(f"{use}\0{name}".encode("utf-8", "surrogatepass")).digest()[:16]
-        return bool(await self._driver.write(only(_SEE, key, to_micros(until))))
+        return bool(await self._driver.write(only(_SEE, _seen_key(use, name), to_micros(until))))
+
+    async def was_seen(self, use: str, name: str) -> bool:
+        """Whether `see_once` was told of it, and it is remembered still."""
+        return bool(await self._driver.read("SELECT 1 FROM seen_tokens WHERE key = ?", (_seen_key(use, name),)))
 
     def is_person(self, bank: str, owner: str, customer: str) -> bool:
         """Whether this customer of ours is the person that the bank calls by that id, in any of her lives here."""
@@ -233,3 +236,7 @@ class Tokens(Cabinet):
             return msgspec.msgpack.decode(self._gateway.open(f"{use} {key.hex()}", sealed), type=shape)
         except msgspec.MsgspecError:
             raise Fault("a sealed record has a foreign shape") from None
+
+
+def _seen_key(use: str, name: str) -> bytes:
+    return sha256(f"{use}\0{name}".encode("utf-8", "surrogatepass")).digest()[:16]
