@@ -28,7 +28,7 @@ debian: ## Install what browser and Go tests need, where this machine lets us
 	@$(BIN)/python -m tests.debian
 
 test: $(STAMP) debian ## Every test, on SQLite and PostgreSQL
-	@$(BIN)/python -m pytest -n $(AT_ONCE) --dist loadfile $(ARGS)
+	@$(BIN)/python -m pytest -n $(AT_ONCE) --dist loadfile --no-loadscope-reorder $(ARGS)
 
 check: $(STAMP) ## Lint, types, import contracts, documentation
 	@$(BIN)/ruff check .
