@@ -94,21 +94,25 @@ def minor_units(amount: Decimal, exponent: int) -> int:
 
 
 SYMBOLS: Mapping[str, str] = MappingProxyType({"USD": "$", "EUR": "€", "GBP": "£", "JPY": "¥"})
-_MARKS = {code: SYMBOLS.get(code) or f"{code} " for code in EXPONENTS}
+_FORMS = {code: (SYMBOLS.get(code) or f"{code} ", exponent) for code, exponent in EXPONENTS.items()}
 
 
 def in_words(money: Money) -> str:
     """The sum as an English reader expects it, exact: `$1,234.50`, `-€3.00`, `¥1,200`, `CHF 12.00`. A minus sign stands in front of everything."""
-    minor, currency = money.minor, money.currency
-    exponent = exponent_of(currency)
-    symbol = _MARKS[currency]
-    sign = "-" if minor < 0 else ""
+    minor = money.minor
+    form = _FORMS.get(money.currency)
+    if form is None:
+        raise UncertainMoney("unknown currency")
+    symbol, exponent = form
+    sign = ""
+    if minor < 0:
+        sign, minor = "-", -minor
     if money.masked:
-        return sign + symbol + veiled(abs(minor), exponent)
-    if exponent == 2:  # Most currencies: a fixed format is cheaper than one that is made for each sum.
-        whole, rest = divmod(abs(minor), 100)
-        return f"{sign}{symbol}{whole:,}.{rest:02d}"
-    whole, rest = divmod(abs(minor), 10**exponent)
+        return sign + symbol + veiled(minor, exponent)
+    if exponent == 2 and 99 < minor < 100_000:  # Most sums: their own digits with a point between them, without a format made for each.
+        digits = str(minor)
+        return f"{sign}{symbol}{digits[:-2]}.{digits[-2:]}"
+    whole, rest = divmod(minor, 10**exponent)
     return f"{sign}{symbol}{whole:,}.{rest:0{exponent}d}" if exponent else f"{sign}{symbol}{whole:,}"
 
 

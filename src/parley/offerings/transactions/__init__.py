@@ -44,17 +44,21 @@ class Transactions:
             return Answer(f"There is nothing to show here from the last {LOOKBACK_DAYS} days.", (), 1)
         if not rows:
             return Answer(f"There are no transactions in the last {LOOKBACK_DAYS} days.", (), 1)
-        lines = tuple([AnswerLine(label_of(row, today), amount_of(row)) for row in rows])
+        days = {on: day_of(on, today) for on in {row.on for row in rows}}
+        lines = tuple([line_of(row, days[row.on]) for row in rows])
         heading = "Your latest transaction:" if len(rows) == 1 else f"Your latest {len(rows)} transactions:"
         text = "; ".join([f"{line.label}: {line.value}" for line in lines])
         return Answer(f"{heading} {text}.{missing}", lines, len(rows), heading + missing)
 
 
-def label_of(row: RuledTransaction, today: date) -> str:
-    label = day_of(row.on, today)
-    if row.merchant:
-        label = f"{label}, {row.merchant}"
-    return f"{label} (pending)" if row.state is TransactionState.PENDING else label
+def line_of(row: RuledTransaction, day: str) -> AnswerLine:
+    """Money in carries a plus, money out a minus: never a colour alone."""
+    amount = row.amount
+    words = in_words(amount)
+    label = f"{day}, {row.merchant}" if row.merchant else day
+    if row.state is TransactionState.PENDING:
+        label = f"{label} (pending)"
+    return AnswerLine(label, f"+{words}" if amount.minor > 0 else words)
 
 
 def day_of(on: date, today: date) -> str:
@@ -65,12 +69,6 @@ def day_of(on: date, today: date) -> str:
         return "Yesterday"
     year = "" if on.year == today.year else f" {on.year}"
     return f"{on.day} {MONTHS[on.month - 1]}{year}"
-
-
-def amount_of(row: RuledTransaction) -> str:
-    """Money in carries a plus, money out a minus: never a colour alone."""
-    words = in_words(row.amount)
-    return f"+{words}" if row.amount.minor > 0 else words
 
 
 OFFERING = Transactions()
