@@ -12,6 +12,7 @@ from starlette.requests import Request
 from parley_sandbox.authorization import Authorizations
 from parley_sandbox.books import find_person, keep_books
 from parley_sandbox.clients import AssertionCheck, ClientRegister
+from parley_sandbox.events import Messenger
 from parley_sandbox.faults import FaultBoard
 from parley_sandbox.ledger import Customer
 
@@ -42,6 +43,7 @@ class Bank:
     access_seconds: int = 900
     reads: deque[Read] = field(default_factory=lambda: deque(maxlen=READS_KEPT))
     reads_total: int = 0
+    messenger: Messenger = field(default_factory=Messenger)
     authorizations: Authorizations = field(init=False)
     assertions: AssertionCheck = field(init=False)
     _customers: dict[str, Customer] = field(default_factory=dict)

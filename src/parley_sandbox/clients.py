@@ -12,6 +12,8 @@ from joserfc import jws
 from joserfc.errors import JoseError
 from joserfc.jwk import ECKey, JWKRegistry, OKPKey, RSAKey
 
+from parley_sandbox.events import BadSecret, Listener, read_secret
+
 ASSERTION_TYPE = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
 ALGORITHMS = ("ES256", "PS256", "EdDSA", "Ed25519")
 ASSERTION_BYTES_MAX = 8 * 1024
@@ -34,12 +36,13 @@ class BadClientFile(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Client:
-    """A registered client: its public keys by `kid`, and the only addresses to which a customer is ever sent back."""
+    """A registered client: its public keys by `kid`, the only addresses to which a customer is ever sent back, and who hears of events."""
 
     client_id: str
     client_name: str
     redirect_uris: frozenset[str]
     keys: dict[str, Key] = field(repr=False)
+    listener: Listener | None = None
 
 
 class _Registration(msgspec.Struct, forbid_unknown_fields=True):
@@ -47,6 +50,8 @@ class _Registration(msgspec.Struct, forbid_unknown_fields=True):
     client_name: str
     redirect_uris: list[str]
     jwks: dict[str, list[dict[str, str | list[str] | bool]]]
+    events_url: str = ""
+    events_secret: str = ""
 
 
 class ClientRegister:
@@ -85,7 +90,7 @@ def _stamp(path: Path) -> tuple[int, int] | None:
 
 
 def read_clients(path: Path) -> dict[str, Client]:
-    """Reads `[{client_id, client_name, redirect_uris, jwks}]`. Raises BadClientFile."""
+    """Reads `[{client_id, client_name, redirect_uris, jwks, events_url?, events_secret?}]`. Raises BadClientFile."""
     try:
         with path.open("rb") as file:
             raw = file.read(FILE_BYTES_MAX + 1)
@@ -111,7 +116,18 @@ def _client(registration: _Registration) -> Client:
     named = {str(key.kid or ""): key for key in keys}
     if not keys or len(named) != len(keys):
         raise BadClientFile("a client needs one to ten public keys with different kids")
-    return Client(registration.client_id, registration.client_name, frozenset(registration.redirect_uris), named)
+    return Client(registration.client_id, registration.client_name, frozenset(registration.redirect_uris), named, _listener(registration))
+
+
+def _listener(registration: _Registration) -> Listener | None:
+    if not registration.events_url and not registration.events_secret:
+        return None
+    if not _redirect_ok(registration.events_url):
+        raise BadClientFile("an events_url must be https, or http on this machine, without fragment, user or spaces")
+    try:
+        return Listener(registration.events_url, read_secret(registration.events_secret))
+    except BadSecret:
+        raise BadClientFile("an events_secret is whsec_ and at least 24 bytes in base64") from None
 
 
 def _redirect_ok(uri: str) -> bool:

@@ -105,7 +105,11 @@ def _end(bank: Bank, consent_id: str) -> bool:
     consent = bank.authorizations.consent(consent_id)
     if consent is None:
         raise Refusal(404, "1107", "There is no such consent.")
-    return bank.authorizations.end_consent(consent, "USER_ACTION", "INDIVIDUAL")
+    ended = bank.authorizations.end_consent(consent, "USER_ACTION", "INDIVIDUAL")
+    client = bank.register.find(consent.client_id)
+    if ended and client is not None and client.listener is not None:
+        bank.messenger.consent_ended(client.listener, consent_id)
+    return ended
 
 
 def _sessions(request: Request) -> Sessions:

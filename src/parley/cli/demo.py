@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
+import secrets
 import shutil
 import socket
 import sys
 import tempfile
 import time
+from base64 import b64encode
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -25,6 +28,7 @@ from parley.settings import load_settings
 
 BANK_NAME = "larkspur"
 CLIENT_ID = "parley-demo"
+EVENT_SECRET_FILE = "keys/bank-events.secret"  # noqa: S105 - where it lies
 LINE_BYTES_MAX = 4096
 BANK_SECONDS_MAX = 15.0
 
@@ -69,7 +73,8 @@ async def running(plan: Plan, report: Callable[[str], None]) -> AsyncIterator[De
         chat_port = plan.port or free_port()
         chat_url = f"http://{plan.host}:{chat_port}"
         bank, bank_url = await start_bank(plan, data, chat_url)
-        config = write_config(data, chat_url, chat_port, bank_url, plan.extra_settings, plan.extra_bank_settings)
+        bank_settings = f'event_secret_file = "{EVENT_SECRET_FILE}"\n{plan.extra_bank_settings}'
+        config = write_config(data, chat_url, chat_port, bank_url, plan.extra_settings, bank_settings)
         supervisor = Supervisor(load_settings(config), config, report)
         await supervisor.start()
         yield Demo(plan, data, chat_url, bank_url, supervisor, bank, config)
@@ -83,12 +88,14 @@ async def running(plan: Plan, report: Callable[[str], None]) -> AsyncIterator[De
 
 
 async def start_bank(plan: Plan, data: Path, chat_url: str) -> tuple[Child, str]:
-    """The sandbox bank as its own process, told who we are the way a bank's registration would: client id, redirect address, public key."""
+    """The sandbox bank as its own process, told who we are the way a bank's registration would: client id, redirect address, public key,
+    and where we hear of consents that end there."""
     key = ClientKey.load_or_create(private_folder(data / "keys") / "bank-client.pem")
     clients = data / "sandbox-clients.json"
     redirects = [f"{chat_url}/link/callback"]
     record = {"client_id": CLIENT_ID, "client_name": "Larkspur chat", "redirect_uris": redirects, "jwks": key.jwks()}
-    clients.write_text(json.dumps([record]))
+    events = {"events_url": f"{chat_url}/bank/events/{BANK_NAME}", "events_secret": event_secret(data / EVENT_SECRET_FILE)}
+    write_private(clients, json.dumps([record | events]))
     command = [sys.executable, "-m", "parley_sandbox", "serve", "--port", str(plan.bank_port), "--seed", str(plan.seed)]
     bank = Child("bank", [*command, "--clients", str(clients), "--exit-with-parent"])
     bank.process = await asyncio.create_subprocess_exec(
@@ -102,6 +109,20 @@ async def start_bank(plan: Plan, data: Path, chat_url: str) -> tuple[Child, str]
     except (TimeoutError, ValueError, KeyError):
         await end(bank)
         raise ChildFailed("the demo bank did not start; its own message is above") from None
+
+
+def event_secret(path: Path) -> str:
+    """The secret that the demo bank and the gateway share, made on the first start."""
+    if not path.exists():
+        write_private(path, f"whsec_{b64encode(secrets.token_bytes(32)).decode()}\n")
+    return path.read_text().strip()
+
+
+def write_private(path: Path, text: str) -> None:
+    """Only our own account reads it, from its first byte on."""
+    path.unlink(missing_ok=True)
+    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+        file.write(text)
 
 
 def write_config(data: Path, chat_url: str, chat_port: int, bank_url: str, extra: str, extra_of_bank: str = "") -> Path:
