@@ -131,15 +131,26 @@ class Robot:
         return await self._follow("POST", urljoin(page.url, form.action), form.filled(answers), referrer=page.url)
 
     async def link(self, username: str, password: str) -> None:
-        """From the chat page over the bank's login and account choice to an allowed consent: every account, everything on offer."""
+        """From the chat page over the bank's login and account choice to an allowed consent: every account, everything on offer.
+
+        Who proved a moment ago who she is is led to the consent page at once.
+        """
         home = await self.get(self.chat_url + "/")
-        await self.sign_in_and_allow(await self.submit(home, home.form_for("/link"), {}), username, password, home="/")
+        page = await self.submit(home, home.form_for("/link"), {})
+        if page.url == f"{self.chat_url}/consent":
+            await self.allow_all(page, home="/")
+        else:
+            await self.sign_in_and_allow(page, username, password, home="/")
 
     async def sign_in_and_allow(self, login: Page, username: str, password: str, *, home: str) -> None:
         """From the bank's login page on; `home` is where an allowed consent leads."""
         accounts = await self.submit(login, login.form_with("username", "password"), {"username": [username], "password": [password]})
         choice = accounts.form_with("account", "decision")
         consent = await self.submit(accounts, choice, {"account": choice.values("account"), "decision": ["approve"]})
+        await self.allow_all(consent, home=home)
+
+    async def allow_all(self, consent: Page, *, home: str) -> None:
+        """From the consent page on."""
         form = consent.form_with("account", "projection", "decision")
         answers = {"account": form.values("account"), "projection": form.values("projection"), "decision": ["allow"]}
         done = await self.submit(consent, form, answers)
