@@ -149,8 +149,9 @@ class Endings(Grants):
         return len(waiting)
 
     async def customer_of_bank_consent(self, bank: str, consent_id: str) -> str | None:
-        """Whose link rests on this consent at the bank."""
-        rows = await self._driver.read("SELECT customer FROM bank_links WHERE consent_hash = ?", (self._gateway.bank_consent(bank, consent_id),))
+        """Whose link rests on this consent at the bank, or did until the link was lost: one that lives comes first."""
+        find = "SELECT customer FROM bank_links WHERE consent_hash = ? ORDER BY sealed_tokens IS NULL, linked_at DESC LIMIT 1"
+        rows = await self._driver.read(find, (self._gateway.bank_consent(bank, consent_id),))
         return str(rows[0][0]) if rows else None
 
     async def erasures_due(self) -> tuple[str, ...]:
