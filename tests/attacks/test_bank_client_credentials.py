@@ -29,9 +29,13 @@ class Records:
         await asyncio.sleep(0)
         return ("bank", self.held) if self.held else None
 
-    async def update_tokens(self, customer: str, fresh: BankTokens) -> None:
+    async def update_tokens(self, customer: str, tokens: BankTokens, *, instead_of: BankTokens | None = None) -> BankTokens:
         await asyncio.sleep(0)
-        self.held = fresh
+        if self.held is None:
+            raise LinkLost("the link was lost")
+        if instead_of is None or self.held == instead_of:
+            self.held = tokens
+        return self.held
 
     async def mark_link_lost(self, customer: str) -> None:
         self.lost.append(customer)

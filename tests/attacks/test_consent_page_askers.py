@@ -53,9 +53,11 @@ def test_C20_the_page_shows_markup_in_a_name_as_text() -> None:
 
 
 def test_C20_an_unchecked_client_is_said_to_be_one_and_its_address_stands_beside_its_name() -> None:
-    (first, *_) = consent_text(offer_for(OFFER, errand(verified=False)), ACCOUNTS, None).sections
+    unchecked = consent_text(offer_for(OFFER, errand(verified=False)), ACCOUNTS, None)
+    first = unchecked.sections[0]
     assert "acme.example" in first.lines[0]
     assert "Nobody has checked that name." in first.lines[0]
+    assert not any("certifies" in line for line in unchecked.lines())
     (checked, *_) = consent_text(offer_for(OFFER, errand()), ACCOUNTS, None).sections
     assert "has registered it" in checked.lines[0]
     assert first.lines != checked.lines

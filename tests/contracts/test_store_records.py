@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import secrets
 from datetime import timedelta
 
@@ -102,6 +103,24 @@ def test_the_same_person_is_the_same_customer_on_every_channel(bench_of_records)
         assert [account.ref for account in await records.bank_accounts(first)][:1] == refs
         assert [account.ref for account in await records.bank_accounts(other_owner)] != refs
         assert await records.bank_tokens(first) == ("oakbank", bench.tokens("later"))
+
+    bench.run(story)
+
+
+def test_a_renewal_that_was_overtaken_replaces_nothing(bench_of_records):
+    """She linked anew while a renewal was under way, or another gateway renewed first: what is stored stands."""
+    bench = bench_of_records
+
+    async def story(records: Records) -> None:
+        customer, _ = await bench.linked(records)
+        held = await records.bank_tokens(customer)
+        assert held is not None
+        before = held[1]
+        assert await records.update_tokens(customer, bench.tokens("renewed"), instead_of=before) == bench.tokens("renewed")
+        assert await records.update_tokens(customer, bench.tokens("late"), instead_of=before) == bench.tokens("renewed")
+        assert await records.bank_tokens(customer) == ("oakbank", bench.tokens("renewed"))
+        at_once = [records.update_tokens(customer, bench.tokens(f"n{number}"), instead_of=bench.tokens("renewed")) for number in range(5)]
+        assert len({told.access_token for told in await asyncio.gather(*at_once)}) == 1
 
     bench.run(story)
 

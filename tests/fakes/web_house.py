@@ -113,9 +113,12 @@ class MemoryRecords:
     async def bank_tokens(self, customer: str) -> tuple[str, BankTokens] | None:
         return None if customer in self.lost or customer not in self.links else self.links[customer][:2]
 
-    async def update_tokens(self, customer: str, tokens: BankTokens) -> None:
-        bank, _, accounts = self.links[customer]
+    async def update_tokens(self, customer: str, tokens: BankTokens, *, instead_of: BankTokens | None = None) -> BankTokens:
+        bank, held, accounts = self.links[customer]
+        if instead_of is not None and held != instead_of:
+            return held
         self.links[customer] = (bank, tokens, accounts)
+        return tokens
 
     async def mark_link_lost(self, customer: str) -> None:
         self.lost.add(customer)

@@ -244,6 +244,13 @@ def _who(offer: ConsentOffer) -> tuple[str, ...]:
     return (f"Somebody at {host} would receive answers and calls itself {_title(offer)}. Nobody has checked that name.", back)
 
 
+def _certification(offer: ConsentOffer) -> str:
+    """(b)(5). Of a client that nobody checked, nobody holds such a word."""
+    if offer.verified:
+        return f"{capitalised(_title(offer))} certifies that it keeps to these limits."
+    return f"{offer.bank_title} holds it to these limits in what it gives, and has no word from it beyond that."
+
+
 def _title(offer: ConsentOffer) -> str:
     """Its own word about itself: one short line, and what reads from right to left turns nothing around it."""
     title = _cut(offer.platform_title, TITLE_CHARS_MAX) or "a client without a name"
@@ -280,7 +287,7 @@ def _limits(offer: ConsentOffer) -> tuple[Section, ...]:
             (
                 "Your data is never used for advertising, cross-selling, selling, profiling or training. Nobody can allow that here, not even you.",
                 "Your bank password, full account numbers and addresses are never shared.",
-                f"{capitalised(_title(offer))} certifies that it keeps to these limits.",
+                _certification(offer),
             ),
         ),
     )

@@ -28,7 +28,7 @@ class TokenRecords(Protocol):
     """The part of LinkRecords that is needed here."""
 
     async def bank_tokens(self, customer: str) -> tuple[str, BankTokens] | None: ...
-    async def update_tokens(self, customer: str, tokens: BankTokens) -> None: ...
+    async def update_tokens(self, customer: str, tokens: BankTokens, *, instead_of: BankTokens | None = None) -> BankTokens: ...
     async def mark_link_lost(self, customer: str) -> None: ...
 
 
@@ -120,8 +120,7 @@ class BankCredentials:
             if again is not None and again[1] != tokens and self._lasts(again[1], USABLE_BEFORE):
                 return again[1]  # another gateway was quicker, and the bank rotates
             raise
-        await self._records.update_tokens(customer, fresh)
-        return fresh
+        return await self._records.update_tokens(customer, fresh, instead_of=tokens)
 
     def _last_days_of(self, tokens: BankTokens, refused: str | None) -> BankTokens:
         if self._lasts(tokens, USABLE_BEFORE) and tokens.access_token != refused:

@@ -25,6 +25,9 @@ from parley.store.vault import CustomerVault
 ACCOUNTS_MAX = 200
 """Accounts of one customer at one bank; a bank that names more is not believed."""
 
+UPDATES_MAX = 8
+"""How often an exchange of tokens is tried where the link changes under it."""
+
 LIVES_MAX = 100
 """How often one person may be erased and come back as someone new."""
 
@@ -85,15 +88,23 @@ class Customers(Endings):
             return None
         return rows[0][2], open_tokens(await self._vault(rows[0][0], rows[0][1]), rows[0][3])
 
-    async def update_tokens(self, customer: str, tokens: BankTokens) -> None:
-        """Replace the tokens of a live link. Raises LinkLost when it was lost or she was erased meanwhile: a renewal revives nothing."""
-        vault = await self.vault_of(customer)
-        if vault is None:
-            raise LinkLost("the customer is gone")
-        sql = "UPDATE bank_links SET sealed_tokens = ? WHERE customer = ? AND sealed_tokens IS NOT NULL RETURNING bank"
-        rows = await self._driver.write(only(sql, _seal_tokens(vault, tokens), customer))
-        if not rows:
-            raise LinkLost("the link was lost")
+    async def update_tokens(self, customer: str, tokens: BankTokens, *, instead_of: BankTokens | None = None) -> BankTokens:
+        """Replace the tokens of a live link; returns those that stand now. With `instead_of`, only where the link still has those: where she
+        linked anew meanwhile, or another gateway renewed them first, what is stored stands. Raises LinkLost when the link was lost or she was
+        erased: a renewal revives nothing.
+        """
+        for _ in range(UPDATES_MAX):
+            rows = await self._driver.read(_LINK, (customer,))
+            if not rows or rows[0][3] is None:
+                raise LinkLost("the link was lost, or the customer is gone")
+            vault, sealed = await self._vault(rows[0][0], rows[0][1]), rows[0][3]
+            held = open_tokens(vault, sealed)
+            if instead_of is not None and held != instead_of:
+                return held
+            sql = "UPDATE bank_links SET sealed_tokens = ? WHERE customer = ? AND sealed_tokens = ? RETURNING bank"
+            if await self._driver.write(only(sql, _seal_tokens(vault, tokens), customer, sealed)):
+                return tokens
+        raise RecordsConflict("the link kept changing")
 
     async def mark_link_lost(self, customer: str) -> None:
         """The bank takes the tokens no more, so they are deleted; the accounts stay, to be named when she links again.
