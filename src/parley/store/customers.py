@@ -36,7 +36,7 @@ _WRAPPED = (("gateway_keys", "name"), ("customers", "id"))
 
 _WRAPPED_PAGE = "SELECT {name}, wrapped_key FROM {table} WHERE {name} > ? ORDER BY {name} LIMIT 500"
 _FIND_KEY = "SELECT id, wrapped_key FROM customers WHERE id = ?"
-_ADD_CUSTOMER = "INSERT INTO customers (id, wrapped_key, created_at, number) VALUES (?, ?, ?, ?) ON CONFLICT (id) DO NOTHING"
+_ADD_CUSTOMER = "INSERT INTO customers (id, wrapped_key, created_at, number) VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING"
 _SAVE_LINK = """
 INSERT INTO bank_links (customer, bank, sealed_tokens, sealed_accounts, linked_at, consent_hash) VALUES (?, ?, ?, ?, ?, ?)
 ON CONFLICT (customer) DO UPDATE SET bank = excluded.bank, sealed_tokens = excluded.sealed_tokens,
@@ -189,6 +189,8 @@ def _ensure(ids: tuple[str, ...], wrapped_key: bytes, now: int) -> Work[tuple[st
         if not (yield "SELECT 1 FROM tombstones WHERE customer = ?", (customer,)):
             yield _ADD_CUSTOMER, (customer, wrapped_key, now, number_of(customer))
             rows = yield _FIND_KEY, (customer,)
+            if not rows:
+                raise RecordsConflict("two customers share a number")
             return rows[0][0], rows[0][1]
     raise RecordsConflict("erased too often")
 
