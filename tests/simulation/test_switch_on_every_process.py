@@ -128,9 +128,9 @@ def test_of_two_officers_who_approve_at_once_one_has_an_effect_and_both_processe
     before = time.monotonic()
     answers = at_once(lambda: place.sam.post(made + "/approve"), lambda: place.tess.post(made + "/approve"))
     assert sorted(each.status for each in answers) == [303, 409]
-    assert "Nothing was changed by you" in words_on(next(each for each in answers if each.status == 409).text) or any(
-        "You changed nothing" in words_on(each.text) for each in answers
-    )
+    # Which of the three she reads depends on how far the other one was when she pressed.
+    late = words_on(next(each for each in answers if each.status == 409).text)
+    assert any(why in late for why in ("Nothing was changed by you", "You changed nothing", "Another policy took effect")), late
     stream.settles_on("not_allowed")
     assert stream.last("answered") - before < EFFECT_SECONDS_MAX + 0.5  # The approval's own work comes before its effect.
     digest = load_policy({name: text.encode() for name, text in closed.items()}).digest
