@@ -15,6 +15,7 @@ from starlette.routing import BaseRoute, Route
 from parley.app.diagnostics import diagnostics, unforeseen
 from parley.app.frame import Frame
 from parley.app.linking import LinkingRooms
+from parley.app.receipts import receipt_of
 from parley.authorization.consent_record import RecordKey, RecordParties, signed_record
 from parley.authorization.consent_text import ConsentOffer
 from parley.authorization.pages.renewal_routes import renewal_routes
@@ -24,12 +25,11 @@ from parley.authorization.sessions import Throttle
 from parley.console.customer import CustomerSettings, Ledger, customer_routes
 from parley.console.customer.ports import House
 from parley.console.passkeys import PasskeySite
-from parley.log.errors import LogError, LogRefused
 from parley.model.customers import Disclosed
 from parley.model.grants import Grant
-from parley.model.refusals import Fault, LogUnavailable
-from parley.proof import canonical, format_receipt
-from parley.release.entries import bucket, open_private
+from parley.model.refusals import Fault
+from parley.proof import canonical
+from parley.release.entries import bucket
 from parley.release.ports import Vault
 from parley.settings import Settings
 from parley.store import Records
@@ -63,7 +63,7 @@ def customers_page_routes(frame: Frame, linking: LinkingRooms, key: RecordKey) -
     parties = RecordParties(settings.bank_name, settings.contact, settings.public_url, settings.log_origin)
 
     async def receipt(customer: str, index: int) -> str | None:
-        return await receipt_of(frame, customer, index)
+        return await receipt_of(frame.records, frame.notary, customer, index)
 
     async def catch_up(customer: str) -> None:
         """What is in memory, and what a process that died took with it. Where the log is out of reach, the latter waits for another time."""
@@ -139,21 +139,3 @@ def passkey_site(settings: Settings) -> PasskeySite | None:
     except ValueError:
         return None
     return site if site.origin == settings.public_url else None
-
-
-async def receipt_of(frame: Frame, customer: str, index: int) -> str | None:
-    """Only the customer's own key opens the private half, so that a receipt of somebody else's is the same as none."""
-    vault = await frame.records.vault_of(customer)
-    if vault is None:
-        return None
-    try:
-        proved = await frame.notary.prove(index)
-    except LogRefused:
-        return None
-    except LogError as error:
-        raise LogUnavailable(error.code) from None
-    try:
-        salt, private = open_private(proved.side, vault)
-    except Fault:
-        return None
-    return format_receipt(proved.entry, salt, private, proved.inclusion)

@@ -5,19 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from parley.app.diagnostics import diagnostics
+from parley.app.receipts import receipt_of
 from parley.authorization.grants import GrantDesk
 from parley.channels.web import LinkState, Notice, Reply, Why
 from parley.channels.web.reply import reply_to_failure
 from parley.consent import ends_at, reminder_due
 from parley.log.client import NotaryClient
-from parley.log.errors import LogError, LogRefused
 from parley.model.extensions import Channel, Offering
 from parley.model.plain_words import PURPOSE_WORDS
-from parley.model.refusals import Fault, LogUnavailable, Refusal, StopAsked
+from parley.model.refusals import Fault, Refusal, StopAsked
 from parley.model.stages import Envelope
 from parley.model.stages import Release as FinishedRelease
 from parley.proof import format_receipt
-from parley.release.entries import open_private
 from parley.release.pipeline import House, Released, release
 from parley.settings import Settings
 from parley.store import Records
@@ -55,22 +54,8 @@ class WebDesk:
         return Reply("answered", "stopped", text)
 
     async def receipt(self, conversation: str, index: int) -> str | None:
-        """Only the customer's own key opens the private half, so that a receipt of somebody else's is the same as none."""
         customer = await self._records.customer_of("web", conversation)
-        vault = await self._records.vault_of(customer) if customer is not None else None
-        if vault is None:
-            return None
-        try:
-            proved = await self._notary.prove(index)
-        except LogRefused:
-            return None
-        except LogError as error:
-            raise LogUnavailable(error.code) from None
-        try:
-            salt, private = open_private(proved.side, vault)
-        except Fault:
-            return None
-        return format_receipt(proved.entry, salt, private, proved.inclusion)
+        return None if customer is None else await receipt_of(self._records, self._notary, customer, index)
 
     async def state(self, conversation: str) -> LinkState:
         customer = await self._records.customer_of("web", conversation)

@@ -1,6 +1,6 @@
 """The first schema: customers and their links, grants, sessions and attempts, what was seen and spent, what must still be told."""
 
-from alembic import context, op
+from parley.store.migrations.tables import is_sqlite, make, refuse_to_go_back
 
 revision = "0001"
 down_revision = None
@@ -51,13 +51,11 @@ CLAIM_INDEXES = (
 
 
 def upgrade() -> None:
-    sqlite = context.config.get_main_option("dialect") == "sqlite"
-    for table in TABLES if sqlite else (*TABLES, *CLAIM_TABLES):
-        op.execute(table.replace("BIGINT", "INTEGER").replace("BYTEA", "BLOB") + " STRICT" if sqlite else table)
-    for index in INDEXES if sqlite else (*INDEXES, *CLAIM_INDEXES):
-        op.execute(index)
+    if is_sqlite():
+        make(TABLES, INDEXES)
+    else:
+        make((*TABLES, *CLAIM_TABLES), (*INDEXES, *CLAIM_INDEXES))
 
 
 def downgrade() -> None:
-    """Refused: going back would drop consent that customers gave. Restore a backup instead."""
-    raise RuntimeError("the records only move forward")
+    refuse_to_go_back()

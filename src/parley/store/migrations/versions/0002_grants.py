@@ -1,6 +1,8 @@
 """The grants, kept small, with their states and their marks; what must still be given back to banks; numbers for customers."""
 
-from alembic import context, op
+from alembic import op
+
+from parley.store.migrations.tables import is_sqlite, refuse_to_go_back
 
 revision = "0002"
 down_revision = "0001"
@@ -51,7 +53,7 @@ _STATE = "CASE b.state WHEN 'active' THEN 1 ELSE 3 END"
 
 
 def upgrade() -> None:
-    sqlite = context.config.get_main_option("dialect") == "sqlite"
+    sqlite = is_sqlite()
     op.execute("DROP INDEX grants_latest")
     op.execute("ALTER TABLE grants RENAME TO grants_before")
     for table in TABLES:
@@ -104,5 +106,4 @@ def _number(column: str, sqlite: bool) -> str:
 
 
 def downgrade() -> None:
-    """Refused: going back would drop consent that customers gave. Restore a backup instead."""
-    raise RuntimeError("the records only move forward")
+    refuse_to_go_back()

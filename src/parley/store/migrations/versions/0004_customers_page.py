@@ -1,6 +1,6 @@
 """Passkeys, sign-ins, what each platform learned, nicknames of accounts, reminders that were given."""
 
-from alembic import context, op
+from parley.store.migrations.tables import make, refuse_to_go_back
 
 revision = "0004"
 down_revision = "0003"
@@ -41,13 +41,8 @@ INDEXES: tuple[str, ...] = (
 
 
 def upgrade() -> None:
-    sqlite = context.config.get_main_option("dialect") == "sqlite"
-    for table in TABLES:
-        op.execute(table.replace("BIGINT", "INTEGER").replace("BYTEA", "BLOB") + " STRICT" if sqlite else table)
-    for index in INDEXES:
-        op.execute(index)
+    make(TABLES, INDEXES)
 
 
 def downgrade() -> None:
-    """Refused: going back would drop consent that customers gave. Restore a backup instead."""
-    raise RuntimeError("the records only move forward")
+    refuse_to_go_back()
